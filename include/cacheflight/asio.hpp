@@ -1,0 +1,835 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// The Boost.Asio front: tasks that return `asio::awaitable<T>`.
+///
+/// - In a coroutine: `auto user = co_await flights.run("user:" + id, fetch_user, id);` The result of `run` is itself an
+///   `asio::awaitable`, so it works with `co_spawn` and `awaitable_operators`. It is lazy: nothing happens until it is awaited, and until
+///   then the group, and a key passed as `std::string_view` or literal, must live.
+/// - From anywhere else: `async_run(flights, executor, key, [run_options,] task, token)` with any completion token.
+///
+/// Executors. The task runs on the leader's executor (`async_run`: on the given one) unless it is wrapped with `on(executor, task)`; on
+/// a strand of its own unless that executor is one, because asking it to stop must not race with it. Every caller resumes on its own
+/// executor, by a post, and never inside the call that settled the flight. A leader whose task completes inside its starting call goes on
+/// without being suspended.
+///
+/// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone and at once with
+/// `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one leaves, and when the flight is
+/// cancelled or times out, the task is asked to stop: through its `std::stop_token` if it takes one, on the thread that asks, and through
+/// the per-operation cancellation of its coroutine (all types), emitted on the task's own serialized executor. The latter is left out if
+/// `T`'s awaitable has a concrete executor type that is not a strand (`awaitable<T, io_context::executor_type>`), where nothing can
+/// serialize it.
+///
+/// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run on it (their
+/// flights end as abandoned); callers on other contexts are answered. A context that merely stopped answers nobody on it; flights led on
+/// it are bounded by their timeouts.
+///
+/// Boost.Asio 1.81 or newer; standalone Asio if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
+
+#include <cacheflight/group.hpp>
+
+#if defined(CACHEFLIGHT_STANDALONE_ASIO)
+#include <asio/any_io_executor.hpp>
+#include <asio/associated_allocator.hpp>
+#include <asio/associated_cancellation_slot.hpp>
+#include <asio/associated_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/awaitable.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/error.hpp>
+#include <asio/execution_context.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/strand.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/thread_pool.hpp>
+#include <system_error>
+#else
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_allocator.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/execution_context.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/system/system_error.hpp>
+#endif
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <stop_token>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+namespace detail::asio_front {
+#if defined(CACHEFLIGHT_STANDALONE_ASIO)
+namespace net = ::asio;
+using system_error = std::system_error;
+#else
+namespace net = ::boost::asio;
+using system_error = ::boost::system::system_error;
+#endif
+}  // namespace detail::asio_front
+
+/// This caller was cancelled, through its own cancellation slot; the flight goes on if others wait for it. Its code is
+/// `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of the task is not taken for it (rule 14).
+class caller_cancelled_error : public detail::asio_front::system_error {
+ public:
+  caller_cancelled_error()
+      : detail::asio_front::system_error(detail::asio_front::net::error::operation_aborted, "cacheflight: this caller was cancelled") {}
+};
+
+namespace detail::asio_front {
+
+/// Outlives its execution context, whose service it is: lets other threads post to the context only while it stands, and destroys what
+/// waits on it when it goes.
+class context_guard final : public pinned {
+ public:
+  /// A caller that waits on the context.
+  class parked : public list_node {
+   public:
+    /// The context is going. Leave, and destroy the handler, unless a thread has released the waiter already: then false.
+    [[nodiscard]] virtual bool evict() noexcept = 0;
+
+   protected:
+    ~parked() = default;
+  };
+
+  class reference {
+   public:
+    reference() noexcept = default;
+    explicit reference(context_guard* guard) noexcept : guard_(guard) {
+      if (guard_) guard_->references_.fetch_add(1, std::memory_order_relaxed);
+    }
+    reference(reference const& other) noexcept : reference(other.guard_) {}
+    reference(reference&& other) noexcept : guard_(std::exchange(other.guard_, nullptr)) {}
+    reference& operator=(reference other) noexcept {
+      std::swap(guard_, other.guard_);
+      return *this;
+    }
+    ~reference() {
+      if (guard_) guard_->drop();
+    }
+    [[nodiscard]] context_guard* get() const noexcept { return guard_; }
+    [[nodiscard]] context_guard* operator->() const noexcept { return guard_; }
+    [[nodiscard]] explicit operator bool() const noexcept { return guard_ != nullptr; }
+
+   private:
+    context_guard* guard_ = nullptr;
+  };
+
+  /// The guard of the context that `ex` runs on; null for executors that name none.
+  template <class Executor>
+  [[nodiscard]] static reference of(Executor const& ex) {
+    if constexpr (net::can_query_v<Executor const&, net::execution::context_t>) {
+      using answer = decltype(net::query(ex, net::execution::context));
+      if constexpr (std::is_convertible_v<answer, net::execution_context&>) {
+        net::execution_context& context = net::query(ex, net::execution::context);
+        return net::use_service<service>(context).guard;
+      }
+    }
+    return {};
+  }
+
+  void park(parked& waiter) noexcept {
+    std::scoped_lock lock(mutex_);
+    parked_.push_back(waiter);
+  }
+  void unpark(parked& waiter) noexcept {
+    std::scoped_lock lock(mutex_);
+    if (waiter.linked()) waiter.unlink();
+  }
+
+  /// The context stays until `unpin`. Unconditional: for waiters, which the context's end finds under the core's lock.
+  [[nodiscard]] pinned* pin() noexcept {
+    references_.fetch_add(1, std::memory_order_relaxed);
+    pins_.fetch_add(1);
+    return this;
+  }
+  /// The same unless the context is going already: then null.
+  [[nodiscard]] pinned* try_pin() noexcept {
+    (void)pin();
+    if (!down_.load()) return this;
+    unpin();
+    return nullptr;
+  }
+  void unpin() noexcept override {
+    if (pins_.fetch_sub(1) == 1 && down_.load()) {
+      std::scoped_lock lock(mutex_);
+      unpinned_.notify_all();
+    }
+    drop();
+  }
+
+ private:
+  struct service final : net::execution_context::service {
+    static inline net::execution_context::id id;
+    explicit service(net::execution_context& context)
+        : net::execution_context::service(context), guard(new context_guard) {
+      guard->drop();
+    }
+    void shutdown() noexcept override { guard->shut_down(); }
+    reference guard;
+  };
+
+  ~context_guard() = default;
+
+  void drop() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  /// No thread runs handlers of the context any more. Those who wait are evicted; who has been released is either posted already, and
+  /// destroyed with the context's queue, or was refused just now by a thread that has it pinned, and is found in a second round.
+  void shut_down() noexcept {
+    down_.store(true);
+    evict_all();
+    {
+      std::unique_lock lock(mutex_);
+      unpinned_.wait(lock, [&] { return pins_.load() == 0; });
+    }
+    evict_all();
+  }
+
+  void evict_all() noexcept {
+    list<parked> released;
+    for (;;) {
+      parked* waiter;
+      {
+        std::scoped_lock lock(mutex_);
+        waiter = parked_.pop_front();
+      }
+      if (!waiter) break;
+      if (!waiter->evict()) released.push_back(*waiter);
+    }
+    std::scoped_lock lock(mutex_);
+    parked_.splice(released);
+  }
+
+  std::atomic<std::size_t> references_{1};
+  std::atomic<std::size_t> pins_{0};
+  std::atomic<bool> down_{false};
+  std::mutex mutex_;
+  std::condition_variable unpinned_;
+  list<parked> parked_;
+};
+
+/// Whether functions on an executor never run at the same time, as far as can be told.
+template <class Executor>
+inline constexpr bool is_strand = false;
+template <class Inner>
+inline constexpr bool is_strand<net::strand<Inner>> = true;
+
+/// `ex`, or a strand on it. Second: whether the result is serial.
+template <class Executor>
+[[nodiscard]] std::pair<Executor, bool> serialized(Executor const& ex) {
+  if constexpr (is_strand<Executor>) {
+    return {ex, true};
+  } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
+    using io = net::io_context::executor_type;
+    using pool = net::thread_pool::executor_type;
+    if (ex.template target<net::strand<io>>() || ex.template target<net::strand<net::any_io_executor>>() ||
+        ex.template target<net::strand<pool>>())
+      return {ex, true};
+    if (auto const* plain = ex.template target<io>()) return {net::any_io_executor(net::make_strand(*plain)), true};
+    if (auto const* plain = ex.template target<pool>()) return {net::any_io_executor(net::make_strand(*plain)), true};
+    return {net::any_io_executor(net::make_strand(ex)), true};
+  } else if constexpr (std::is_convertible_v<net::strand<Executor>, Executor>) {
+    return {Executor(net::make_strand(ex)), true};
+  } else {
+    return {ex, false};
+  }
+}
+
+/// A task with an executor of its own; see `on`.
+template <class Executor, class F>
+struct task_on {
+  Executor executor;
+  F function;
+
+  task_on(Executor ex, F f) : executor(std::move(ex)), function(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
+};
+
+template <class F, class Executor>
+[[nodiscard]] Executor executor_of(F&, Executor const& otherwise) {
+  return otherwise;
+}
+template <class Own, class F, class Executor>
+[[nodiscard]] Executor executor_of(task_on<Own, F>& task, Executor const&) {
+  return task.executor;
+}
+
+/// The reference to a task that some function object or coroutine frame of Asio's holds. If it is destroyed without `settle`, the task
+/// can no longer answer.
+template <class Flight>
+class task_reference {
+ public:
+  explicit task_reference(Flight* flight) noexcept : flight_(flight) {}
+  task_reference(task_reference&& other) noexcept : flight_(std::exchange(other.flight_, nullptr)) {}
+  task_reference& operator=(task_reference&&) = delete;
+  ~task_reference() {
+    if (flight_) flight_->dropped();
+  }
+  [[nodiscard]] Flight* operator->() const noexcept { return flight_; }
+  [[nodiscard]] Flight* release() noexcept { return std::exchange(flight_, nullptr); }
+
+ private:
+  Flight* flight_;
+};
+
+/// A flight whose task is a coroutine of Asio's.
+template <class P, class Key, class Task, class Answer, class Executor>
+class task_flight final : public keyed_flight<P, Key> {
+ public:
+  using core_type = core<P>;
+  using result = result_of_answer<Answer>;
+
+  /// `leader`: where the task runs unless it says otherwise.
+  template <class K>
+  task_flight(K&& key, std::any metadata, Task task, Executor const& leader)
+      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
+        task_(std::move(task)),
+        running_(std::make_shared<running>(executor_of(task_->function(), leader))) {}
+
+  /// Consumes the task's reference. The caller is the leader's waiter, which keeps the flight alive.
+  void start() noexcept {
+    if (!core_type::may_start(*this)) return unwind(cause::abandoned, nullptr, nullptr);
+    std::exception_ptr failure;
+    try {
+      auto const kept = running_;
+      net::co_spawn(kept->executor, launcher{reference(this)}, net::bind_cancellation_slot(kept->stop.slot(), finished{kept}));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (launch_.exchange(launch::complete, std::memory_order_acq_rel) == launch::lost)
+      unwind(failure ? cause::rejected : cause::abandoned, nullptr, std::move(failure));
+    core_type::stoppable(*this);
+  }
+
+  [[nodiscard]] bool request_stop() noexcept override {
+    if constexpr (Task::takes_token) token_.request_stop();
+    pin_guard guard;
+    std::shared_ptr<running> const now = core_type::locked(*this, [&]() -> std::shared_ptr<running> {
+      if (!running_ || !running_->serial) return nullptr;
+      if (running_->context) {
+        guard.reset(running_->context->try_pin());
+        if (!guard) return nullptr;  // the context is going, and the task with it
+      }
+      return running_;
+    });
+    if (!now) return true;
+    try {
+      net::post(now->executor, stopper{now});
+    } catch (...) {
+      return false;
+    }
+    return true;
+  }
+
+ private:
+  friend class task_reference<task_flight>;
+  using reference = task_reference<task_flight>;
+  enum class launch : unsigned char { in_progress, complete, lost };
+
+  /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
+  struct running {
+    explicit running(Executor const& ex) : running(serialized(ex)) {}
+    explicit running(std::pair<Executor, bool> where)
+        : executor(std::move(where.first)), serial(where.second), context(context_guard::of(executor)) {}
+
+    Executor executor;
+    bool serial;
+    context_guard::reference context;
+    net::cancellation_signal stop;
+  };
+
+  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine.
+  struct finished {
+    std::shared_ptr<running> kept;
+    void operator()(std::exception_ptr) noexcept {}
+  };
+
+  struct stopper {
+    std::shared_ptr<running> to;
+    void operator()() { to->stop.emit(net::cancellation_type::all); }
+  };
+
+  struct launcher {
+    reference flight;
+    net::awaitable<void, Executor> operator()() { return drive(std::move(flight)); }
+  };
+
+  static net::awaitable<void, Executor> drive(reference self) {
+    cause why = cause::resolved;
+    std::shared_ptr<void const> value;
+    std::exception_ptr failure;
+    try {
+      if constexpr (std::is_void_v<Answer>) {
+        co_await self->invoke();
+      } else {
+        Answer answer = co_await self->invoke();
+        value = result::make(std::move(answer));
+      }
+    } catch (...) {
+      why = cause::rejected;
+      failure = std::current_exception();
+    }
+    self.release()->unwind(why, std::move(value), std::move(failure));
+  }
+
+  [[nodiscard]] net::awaitable<Answer, Executor> invoke() { return (*task_)(token_.get_token()); }
+
+  /// The task is through, on whatever thread: free what is its own, then let the core decide.
+  void unwind(cause why, std::shared_ptr<void const> value, std::exception_ptr failure) noexcept {
+    task_.reset();
+    std::shared_ptr<running> const ended = core_type::locked(*this, [&] { return std::move(running_); });
+    core_type::settle(*this, why, std::move(value), std::move(failure));
+  }
+
+  void dropped() noexcept {
+    if (launch_.exchange(launch::lost, std::memory_order_acq_rel) == launch::complete) unwind(cause::abandoned, nullptr, nullptr);
+  }
+
+  [[nodiscard]] static std::stop_source make_token() {
+    if constexpr (Task::takes_token) return std::stop_source();
+    else return std::stop_source(std::nostopstate);
+  }
+
+  std::optional<Task> task_;
+  std::shared_ptr<running> running_;  // under the shard's lock once the flight is visible
+  std::stop_source token_ = make_token();
+  std::atomic<launch> launch_{launch::in_progress};
+};
+
+/// A caller of Asio's, whatever it waits as.
+template <class P>
+class caller : public waiter<P>, private context_guard::parked {
+ public:
+  using core_type = core<P>;
+
+  /// Cancelled through the slot, on the caller's own executor.
+  void cancel() noexcept {
+    if (core_type::leave(*this)) hand_over_or_strand();
+  }
+
+  [[nodiscard]] pinned* pin() noexcept override { return context_ ? context_->pin() : nullptr; }
+
+  /// The posted function object was destroyed without being called, or the context is going: destroy the handler.
+  virtual void drop_turn() noexcept = 0;
+
+ protected:
+  explicit caller(context_guard::reference context) noexcept : context_(std::move(context)) {}
+  ~caller() {
+    unpark();
+    if (this->joined() && !core_type::withdraw(*this)) core_type::finish(*this);
+  }
+
+  /// The handler is stored; from here on the caller can be resumed, on another thread even before this returns.
+  template <class Slot>
+  void suspend(Slot slot) noexcept {
+    if (context_) context_->park(*this);
+    if (slot.is_connected()) {
+      try {
+        slot.template emplace<canceller>(this);
+      } catch (...) {
+        failure_ = std::current_exception();
+        (void)core_type::leave(*this);
+      }
+    }
+    if (!core_type::arm(*this)) hand_over_or_strand();
+  }
+
+  void unpark() noexcept {
+    if (context_) context_->unpark(*this);
+  }
+
+  /// Own departure or flight's outcome; throws, or returns the flight's value.
+  [[nodiscard]] std::shared_ptr<void const> outcome() {
+    struct finisher {
+      caller* self;
+      ~finisher() { core_type::finish(*self); }
+    } const at_exit{this};
+    flight<P> const& f = *this->joined();
+    if (this->how_left() == departure::wait_timed_out) throw timeout_error(timeout_scope::wait, f.copy_key());
+    if (this->how_left() == departure::left) {
+      if (failure_) std::rethrow_exception(failure_);
+      throw caller_cancelled_error();
+    }
+    switch (f.why()) {
+      case cause::resolved: break;
+      case cause::rejected: std::rethrow_exception(f.exception());
+      case cause::timed_out: throw timeout_error(timeout_scope::flight, f.copy_key());
+      case cause::cancelled: throw cancelled_error(f.copy_key());
+      default: throw abandoned_error(f.copy_key());
+    }
+    return f.value();
+  }
+
+  void hand_over_or_strand() noexcept {
+    if (!this->hand_over()) core_type::strand(*this);
+  }
+
+  /// Posts the caller's turn to its executor. False: refused, nothing has changed.
+  template <class Executor, class Allocator>
+  [[nodiscard]] bool post_turn(Executor ex, Allocator const& allocator) noexcept {
+    posting now{this, false};
+    posting* const outer = std::exchange(posting_now, &now);
+    bool refused = false;
+    try {
+      net::post(ex, turn<Allocator>{this, allocator});
+    } catch (...) {
+      refused = true;
+    }
+    posting_now = outer;
+    if (refused) return false;
+    if (now.dropped) drop_turn();
+    return true;
+  }
+
+  std::exception_ptr failure_;
+
+ private:
+  struct canceller {
+    caller* self;
+    explicit canceller(caller* c) noexcept : self(c) {}
+    void operator()(net::cancellation_type type) const noexcept {
+      if ((type & net::cancellation_type::all) != net::cancellation_type::none) self->cancel();
+    }
+  };
+
+  /// A post under way on this thread. An executor that throws destroys the function object it was given: the turn is not lost then.
+  struct posting {
+    caller* self;
+    bool dropped;
+  };
+  static inline thread_local posting* posting_now = nullptr;
+
+  template <class Allocator>
+  class turn {
+   public:
+    using allocator_type = Allocator;
+    turn(caller* self, Allocator const& allocator) noexcept : self_(self), allocator_(allocator) {}
+    turn(turn&& other) noexcept : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_) {}
+    turn& operator=(turn&&) = delete;
+    ~turn() {
+      if (!self_) return;
+      if (posting_now && posting_now->self == self_) posting_now->dropped = true;
+      else self_->drop_turn();
+    }
+    [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator_; }
+    void operator()() { std::exchange(self_, nullptr)->take_turn(); }
+
+   private:
+    caller* self_;
+    Allocator allocator_;
+  };
+
+  /// On the caller's executor.
+  virtual void take_turn() = 0;
+
+  [[nodiscard]] bool evict() noexcept override {
+    if (this->joined() && !core_type::withdraw(*this)) return false;
+    drop_turn();
+    return true;
+  }
+
+  context_guard::reference context_;
+};
+
+/// A coroutine that awaits `run`. Lives in the frame of the coroutine that `run` returns.
+template <class P, class Executor>
+class coroutine_caller final : public caller<P> {
+ public:
+  explicit coroutine_caller(Executor ex) : caller<P>(context_guard::of(ex)), executor_(std::move(ex)) {}
+  ~coroutine_caller() = default;
+
+  template <class Handler>
+  void suspend_with(Handler&& handler) noexcept {
+    using stored = std::decay_t<Handler>;
+    static_assert(sizeof(stored) <= sizeof(storage_) && alignof(stored) <= alignof(std::max_align_t));
+    static_assert(std::is_nothrow_move_constructible_v<stored> || sizeof(stored) <= sizeof(storage_));
+    auto* const at = ::new (static_cast<void*>(storage_)) stored(std::forward<Handler>(handler));
+    resume_ = [](void* from, bool call) {
+      auto* const source = static_cast<stored*>(from);
+      stored taken(std::move(*source));
+      source->~stored();
+      if (call) std::move(taken)();  // the caller may be gone from here on
+    };
+    this->suspend(net::get_associated_cancellation_slot(*at));
+  }
+
+  using caller<P>::outcome;
+
+ private:
+  [[nodiscard]] bool hand_over() noexcept override { return this->post_turn(executor_, std::allocator<void>()); }
+  void take_turn() override {
+    this->unpark();
+    std::exchange(resume_, nullptr)(storage_, true);
+  }
+  void drop_turn() noexcept override {
+    this->unpark();
+    if (resume_) std::exchange(resume_, nullptr)(storage_, false);
+  }
+
+  Executor executor_;
+  void (*resume_)(void*, bool) = nullptr;
+  alignas(std::max_align_t) std::byte storage_[64];
+};
+
+/// What `run` awaits. An asynchronous operation rather than an awaiter, because that is what every version of `asio::awaitable` takes.
+template <class Caller>
+struct suspension {
+  Caller* self;
+
+  struct initiation {
+    template <class Handler>
+    void operator()(Handler&& handler, Caller* caller) const noexcept {
+      caller->suspend_with(std::forward<Handler>(handler));
+    }
+  };
+
+  template <class Token>
+  auto operator()(Token&& token) const
+      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token, std::declval<Caller*>())) {
+    return net::async_initiate<Token, void()>(initiation(), token, static_cast<Caller*>(self));
+  }
+};
+
+/// `Group::enter` for a task that is a coroutine; starts it if this caller leads.
+template <class Answer, class AwaitableExecutor, class Group, class K, class Task>
+void enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options& opts, Task& task,
+           AwaitableExecutor const& leader) {
+  using P = typename Group::platform_type;
+  using flight_type = task_flight<P, typename Group::key_type, Task, Answer, AwaitableExecutor>;
+  auto const build = [&](K& k) {
+    return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader);
+  };
+  if (access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build) == admission::leads)
+    static_cast<flight_type*>(w.joined())->start();
+}
+
+template <class Answer, class Executor, class Group, class K, class Task>
+net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Group* flights, K key, run_options opts, Task task) {
+  using caller_type = coroutine_caller<typename Group::platform_type, Executor>;
+  using result = result_of_answer<Answer>;
+
+  Executor const executor = co_await net::this_coro::executor;
+  auto const cancellation = co_await net::this_coro::cancellation_state;
+  bool const throws = co_await net::this_coro::throw_if_cancelled();
+  caller_type self(executor);
+  enter<Answer, Executor>(*flights, key, self, opts, task, executor);
+  if (throws && cancellation.cancelled() != net::cancellation_type::none) throw caller_cancelled_error();
+  if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
+  if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
+  else co_return std::static_pointer_cast<typename result::value_type const>(self.outcome());
+}
+
+template <class Result>
+struct signature {
+  using type = void(std::exception_ptr, Result);
+};
+template <>
+struct signature<void> {
+  using type = void(std::exception_ptr);
+};
+
+/// A caller with a completion handler: `async_run`.
+template <class P, class Result, class Handler, class IoExecutor>
+class handler_caller final : public caller<P> {
+ public:
+  using core_type = core<P>;
+  using executor_type = net::associated_executor_t<Handler, IoExecutor>;
+  using allocator_type = net::associated_allocator_t<Handler>;
+
+  [[nodiscard]] static handler_caller* make(Handler&& handler, IoExecutor const& io) {
+    allocator here(net::get_associated_allocator(handler));
+    handler_caller* const memory = std::allocator_traits<allocator>::allocate(here, 1);
+    try {
+      return ::new (static_cast<void*>(memory)) handler_caller(std::move(handler), io);
+    } catch (...) {
+      std::allocator_traits<allocator>::deallocate(here, memory, 1);
+      throw;
+    }
+  }
+
+  /// A member of some flight, or about to complete with what kept it from becoming one.
+  void go() noexcept { this->suspend(net::get_associated_cancellation_slot(handler_)); }
+
+  void fail(std::exception_ptr failure) {
+    this->failure_ = failure;
+    if (this->hand_over()) return;
+    (void)take();
+    std::rethrow_exception(failure);
+  }
+
+ private:
+  using allocator = typename std::allocator_traits<allocator_type>::template rebind_alloc<handler_caller>;
+
+  handler_caller(Handler&& handler, IoExecutor const& io)
+      : caller<P>(context_guard::of(net::get_associated_executor(handler, io))),
+        work_(net::get_associated_executor(handler, io)),
+        io_work_(io),
+        handler_(std::move(handler)) {}
+  ~handler_caller() = default;
+
+  [[nodiscard]] bool hand_over() noexcept override {
+    return this->post_turn(work_.get_executor(), net::get_associated_allocator(handler_));
+  }
+
+  /// The handler, when everything else is freed; the work guards go with it.
+  struct taken {
+    net::executor_work_guard<executor_type> work;
+    net::executor_work_guard<IoExecutor> io_work;
+    Handler handler;
+  };
+  [[nodiscard]] taken take() noexcept {
+    this->unpark();
+    if (auto slot = net::get_associated_cancellation_slot(handler_); slot.is_connected()) slot.clear();
+    allocator here(net::get_associated_allocator(handler_));
+    taken out{std::move(work_), std::move(io_work_), std::move(handler_)};
+    this->~handler_caller();
+    std::allocator_traits<allocator>::deallocate(here, this, 1);
+    return out;
+  }
+
+  void take_turn() override {
+    std::exception_ptr failure;
+    std::shared_ptr<void const> value;
+    if (this->joined()) {
+      try {
+        value = this->outcome();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    } else {
+      failure = this->failure_;
+    }
+    taken mine = take();
+    if constexpr (std::is_void_v<Result>) std::move(mine.handler)(std::move(failure));
+    else
+      std::move(mine.handler)(std::move(failure), std::static_pointer_cast<typename Result::element_type>(std::move(value)));
+  }
+
+  void drop_turn() noexcept override { (void)take(); }
+
+  net::executor_work_guard<executor_type> work_;
+  net::executor_work_guard<IoExecutor> io_work_;
+  Handler handler_;
+};
+
+template <class Task>
+struct awaitable_of;
+template <class T, class Executor>
+struct awaitable_of<net::awaitable<T, Executor>> {
+  using answer = T;
+  using executor_type = Executor;
+};
+
+template <class Group, class IoExecutor>
+struct initiate_run {
+  Group* flights;
+  IoExecutor io;
+
+  using executor_type = IoExecutor;
+  [[nodiscard]] executor_type get_executor() const noexcept { return io; }
+
+  template <class Handler, class K, class Task>
+  void operator()(Handler&& handler, K key, run_options opts, Task task) const {
+    using awaitable = awaitable_of<typename Task::result>;
+    using result = typename result_of_answer<typename awaitable::answer>::type;
+    using caller_type = handler_caller<typename Group::platform_type, result, std::decay_t<Handler>, IoExecutor>;
+    auto* const self = caller_type::make(std::decay_t<Handler>(std::forward<Handler>(handler)), io);
+    std::exception_ptr failure;
+    try {
+      enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) self->fail(std::move(failure));
+    else self->go();
+  }
+};
+
+template <class Group, class Executor, class K, class F, class Token>
+auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&& task, Token&& token) {
+  auto bound = bind_task(std::forward<F>(task));
+  using awaitable = typename decltype(bound)::result;
+  static_assert(requires { typename awaitable_of<awaitable>::answer; },
+                "cacheflight: async_run takes tasks that return asio::awaitable<T>");
+  using result = typename result_of_answer<typename awaitable_of<awaitable>::answer>::type;
+  return net::async_initiate<Token, typename signature<result>::type>(
+      initiate_run<Group, Executor>{&flights, ex}, token, access::bind_key<Group>(std::forward<K>(key)), std::move(opts),
+      std::move(bound));
+}
+
+}  // namespace detail::asio_front
+
+/// Tasks that return `asio::awaitable<T, Executor>`: `run` returns an `asio::awaitable` of `std::shared_ptr<T const>` (`void` for `void`).
+template <class T, class Executor>
+struct front<detail::asio_front::net::awaitable<T, Executor>> {
+  template <class Group, class K, class Task>
+  [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
+    return detail::asio_front::await_run<T, Executor>(&flights, std::move(key), std::move(opts), std::move(task));
+  }
+};
+
+/// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(), load), id)`. On a
+/// strand of its own unless `executor` is one.
+template <class Executor, class F>
+[[nodiscard]] auto on(Executor executor, F task) {
+  detail::require_task(task);
+  return detail::asio_front::task_on<Executor, F>(std::move(executor), std::move(task));
+}
+
+/// `flights.run(key, task)` for every completion token: callbacks, `use_future`, `use_awaitable`, `deferred`, `as_tuple`, bound slots,
+/// executors and allocators.
+///
+/// The completion signature is `void(std::exception_ptr, std::shared_ptr<T const>)`, `void(std::exception_ptr)` for `void`. The handler
+/// runs once, on its associated executor (`executor` if it has none), never inside this call; all memory of the operation, obtained from
+/// its associated allocator, is freed before. The task runs on `executor`. Bind arguments with `std::bind_front`. Per-operation
+/// cancellation: total, partial and terminal, with `caller_cancelled_error`. A null task throws `std::invalid_argument`; every other
+/// error of the call reaches the handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
+///
+/// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy tokens (`deferred`,
+/// `use_awaitable`) until it is awaited.
+template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
+auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, run_options opts, F&& task,
+               Token&& token) {
+  return detail::asio_front::start_run(flights, executor, std::forward<K>(key), std::move(opts), std::forward<F>(task),
+                                       std::forward<Token>(token));
+}
+template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
+  requires(!detail::options_argument<F>)
+auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, F&& task, Token&& token) {
+  return detail::asio_front::start_run(flights, executor, std::forward<K>(key), run_options{}, std::forward<F>(task),
+                                       std::forward<Token>(token));
+}
+
+}  // namespace cacheflight::inline v1

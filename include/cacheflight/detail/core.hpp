@@ -1,0 +1,809 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts interpret the answers.
+//
+//   enter    join the flight of a key, or lead a new one          rules 1, 2, 8, 21
+//   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
+//   leave    one waiter goes, the rest stay                       rules 11, 12
+//   doom     cancel(key), clear(), the last waiter left           rules 12, 13
+//   expire   a deadline passed                                    rules 17, 18
+//
+// A flight is in one of four states, made of two facts:
+//
+//                  task may still run          task has unwound
+//   why == open    joinable                    (never)
+//   why != open    doomed, "detached"          settled
+//
+// Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the table, and then announces
+// it: last event, waiters, stop request. Only `close()` and `enter()` change the table, so what is in it is joinable (rules 1 to 4).
+//
+// Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash, equality).
+//
+// References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and one for each
+// waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs none. A flight holds its shard,
+// the shards hold the core.
+//
+// A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
+//   queued     in its flight's list
+//   released   taken from the list; its caller has the outcome or is about to be handed it
+//   stranded   released, but its executor refused the hand-over; in the shard's list, tried again by the driver (rule 10)
+// It is touched by nobody else after `hand_over()` succeeded.
+
+#include <cacheflight/detail/deadline_heap.hpp>
+#include <cacheflight/detail/flight_table.hpp>
+#include <cacheflight/detail/key.hpp>
+#include <cacheflight/detail/list.hpp>
+#include <cacheflight/error.hpp>
+#include <cacheflight/options.hpp>
+#include <cacheflight/platform.hpp>
+
+#include <any>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <typeinfo>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// The books of a group (rule 23). When no call is in progress they balance: `misses == started + max_keys_rejected` and
+/// `started == resolved + rejected + timed_out + cancelled`.
+struct statistics {
+  std::uint64_t hits = 0;               ///< Calls that joined a flight.
+  std::uint64_t misses = 0;             ///< Calls that found none.
+  std::uint64_t started = 0;            ///< Flights admitted.
+  std::uint64_t resolved = 0;           ///< Flights that ended with a value,
+  std::uint64_t rejected = 0;           ///< with the task's exception, or abandoned,
+  std::uint64_t timed_out = 0;          ///< by their timeout,
+  std::uint64_t cancelled = 0;          ///< by `cancel`, `clear`, or when the last waiter left.
+  std::uint64_t max_keys_rejected = 0;  ///< Misses refused at the cap.
+  std::uint64_t type_mismatches = 0;    ///< Calls refused because the flight's result type differs; neither hits nor misses.
+  std::uint64_t callback_failures = 0;  ///< Times that `on_event` threw.
+  std::size_t in_flight = 0;            ///< Joinable flights now.
+  std::size_t waiters = 0;              ///< Callers waiting for them.
+  std::size_t detached = 0;             ///< Tasks that were asked to stop and have not unwound yet.
+};
+
+namespace detail {
+
+/// How a flight ended.
+enum class cause : std::uint8_t { open, resolved, rejected, abandoned, timed_out, cancelled };
+
+/// How a waiter left before its flight ended.
+enum class departure : std::uint8_t { none, left, wait_timed_out };
+
+[[nodiscard]] constexpr bool doomed(cause why) noexcept { return why == cause::timed_out || why == cause::cancelled; }
+
+/// `start + length`, or `max()` beyond the clock's range.
+template <class TimePoint>
+[[nodiscard]] TimePoint deadline_after(TimePoint start, limit length) noexcept {
+  if (length == no_limit) return TimePoint::max();
+  auto const left = std::chrono::duration_cast<limit>(TimePoint::max() - (start < TimePoint{} ? TimePoint{} : start));
+  return length >= left ? TimePoint::max() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
+}
+
+template <class P>
+class core;
+template <class P>
+class flight;
+template <class P>
+struct shard;
+
+/// Something that must not go away just now; see `waiter::pin`.
+class pinned {
+ public:
+  virtual void unpin() noexcept = 0;
+
+ protected:
+  ~pinned() = default;
+};
+
+struct unpinner {
+  void operator()(pinned* p) const noexcept { p->unpin(); }
+};
+using pin_guard = std::unique_ptr<pinned, unpinner>;
+
+/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after `finish`, or after
+/// `withdraw`.
+template <class P>
+class waiter : public list_node, private deadline_node<typename P::clock::time_point> {
+ public:
+  using time_point = typename P::clock::time_point;
+
+  waiter(waiter const&) = delete;
+  waiter& operator=(waiter const&) = delete;
+
+  /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If it returns true
+  /// the waiter may be gone already.
+  [[nodiscard]] virtual bool hand_over() noexcept = 0;
+
+  /// Called under the lock before another thread than the caller's hands over. What it returns, if not null, keeps the waiter's memory
+  /// from vanishing while it is handed over, until `unpin`; needed where somebody else than the caller can destroy it.
+  [[nodiscard]] virtual pinned* pin() noexcept { return nullptr; }
+
+  [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
+  [[nodiscard]] departure how_left() const noexcept { return left_; }
+
+ protected:
+  waiter() noexcept : deadline_node<time_point>(deadline_of::waiter) {}
+  ~waiter() = default;
+
+ private:
+  friend class core<P>;
+  enum class phase : std::uint8_t { linking, armed, released };
+
+  flight<P>* flight_ = nullptr;
+  std::atomic<phase> phase_{phase::linking};
+  departure left_ = departure::none;
+  bool queued_ = false;    // in the flight's list: under the shard's lock
+  bool stranded_ = false;  // in the shard's list: under the shard's lock
+};
+
+/// One execution of one task. Fronts derive from it: they add the key, the task and the means to stop it.
+template <class P>
+class flight : public table_links<flight<P>>, private deadline_node<typename P::clock::time_point> {
+ public:
+  using time_point = typename P::clock::time_point;
+
+  flight(flight const&) = delete;
+  flight& operator=(flight const&) = delete;
+
+  [[nodiscard]] virtual key_view key() const noexcept = 0;
+  [[nodiscard]] virtual key_copy copy_key() const noexcept = 0;
+
+  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of memory); it is
+  /// called again until it returns true.
+  [[nodiscard]] virtual bool request_stop() noexcept = 0;
+
+  /// The outcome. Read only by waiters that were released with it.
+  [[nodiscard]] cause why() const noexcept { return why_; }
+  [[nodiscard]] std::shared_ptr<void const> const& value() const noexcept { return value_; }
+  [[nodiscard]] std::exception_ptr const& exception() const noexcept { return exception_; }
+
+ protected:
+  flight(std::type_info const& type, std::any metadata) noexcept
+      : deadline_node<time_point>(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
+  virtual ~flight() = default;
+
+ private:
+  friend class core<P>;
+  friend struct shard<P>;
+
+  // Fixed when the flight is admitted.
+  std::type_info const* type_;
+  shard<P>* home_ = nullptr;
+  std::uint64_t id_ = 0;
+  time_point started_{};
+  std::any metadata_;
+
+  std::atomic<std::size_t> references_{0};
+
+  // Under the shard's lock.
+  cause why_ = cause::open;
+  bool unwound_ = false;
+  bool stoppable_ = false;   // the task can be asked to stop from now on
+  bool deferred_ = false;    // closed while an event was being delivered; who delivers that one announces the end
+  bool announce_ = false;    // for whoever closed it: announce the end; comes with the open flight's reference
+  bool stop_ = false;        // for whoever closed it: ask the task to stop; comes with a reference
+  std::uint32_t emitting_ = 0;
+  std::size_t waiters_ = 0;  // frozen when the flight closes
+  list<waiter<P>> queue_;
+
+  // Written under the lock by close(), fixed afterwards.
+  std::shared_ptr<void const> value_;
+  std::exception_ptr exception_;
+};
+
+template <class P>
+struct alignas(64) shard {
+  using time_point = typename P::clock::time_point;
+
+  shard(core<P>* owner_, unsigned shift, std::uint64_t first_id) noexcept : table(shift), next_id(first_id), owner(owner_) {}
+
+  typename P::mutex mutex;
+  flight_table<flight<P>> table;
+  deadline_heap<time_point> deadlines;
+  list<waiter<P>> stranded;
+  flight<P>* unstopped = nullptr;  // doomed flights whose stop request was refused; linked by next_in_bucket
+  statistics books;                // in_flight and callback_failures stay 0 here
+  std::uint64_t next_id;
+  core<P>* owner;
+  std::atomic<std::size_t> joinable{0};    // == table.size(), readable without the lock
+  std::atomic<std::size_t> references{1};  // flights, and the group
+};
+
+/// What a call brings to `enter`.
+struct call {
+  std::uint64_t hash;
+  std::type_info const* type;
+  limit timeout;
+  limit wait_timeout;
+  std::any const* metadata;
+};
+
+enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch };
+
+template <class P>
+class core final : public deadline_work<typename P::clock> {
+ public:
+  using mutex = typename P::mutex;
+  using clock = typename P::clock;
+  using time_point = typename clock::time_point;
+  using flight_type = flight<P>;
+  using waiter_type = waiter<P>;
+
+  explicit core(options opts) : options_(std::move(opts)), events_(options_.on_event() != nullptr) {
+    count_ = P::shards();
+    auto const shift = static_cast<unsigned>(std::bit_width(count_) - 1);
+    shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
+    for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this, shift, i + 1);
+    references_.store(count_, std::memory_order_relaxed);
+  }
+
+  core(core const&) = delete;
+  core& operator=(core const&) = delete;
+
+  [[nodiscard]] options const& settings() const noexcept { return options_; }
+  [[nodiscard]] typename P::driver& driver() noexcept { return driver_; }
+
+  // ---- transitions -----------------------------------------------------------------------------------------------------------------
+
+  /// A flight that was built and is not visible to others: if it is not admitted, it is destroyed.
+  class unseen_flight {
+   public:
+    unseen_flight() = default;
+    unseen_flight(unseen_flight const&) = delete;
+    unseen_flight& operator=(unseen_flight const&) = delete;
+    ~unseen_flight() { delete flight_; }
+    [[nodiscard]] flight_type* get() const noexcept { return flight_; }
+
+   private:
+    friend core;
+    flight_type* flight_ = nullptr;
+  };
+
+  /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into `fresh`; from then
+  /// on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to be armed or left; `leads` has also
+  /// given the caller the task's reference: `settle` must follow. The others have changed nothing but the books. Throws what `same`,
+  /// `build` and starting the driver throw, and has then changed nothing.
+  template <class Same, class Build>
+  [[nodiscard]] admission enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
+    shard<P>& s = shards_[c.hash & (count_ - 1)];
+    time_point now{};
+    bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
+    if (timed) driver_.ensure(*this);
+    if (unarmed_.load(std::memory_order_relaxed)) try_again_soon();
+    if (timed || events_) now = clock::now();
+    time_point const wait_until = deadline_after(now, c.wait_timeout);
+
+    for (;;) {
+      P::point();
+      std::unique_lock lock(s.mutex);
+      if (flight_type* const f = s.table.find(c.hash, same)) {
+        if (*f->type_ != *c.type) {
+          ++s.books.type_mismatches;
+          return admission::type_mismatch;
+        }
+        ++s.books.hits;
+        join(s, *f, w, wait_until);
+        if (events_) ++f->emitting_;
+        std::size_t const waiters = f->waiters_;
+        lock.unlock();
+        arm_deadline(wait_until);
+        if (events_) {
+          emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+          end_emit(*f);
+        }
+        return admission::joined;
+      }
+      bool const room = fresh.flight_ ? claim_key() : has_room();
+      if (!room) {
+        ++s.books.misses;
+        ++s.books.max_keys_rejected;
+        return admission::at_capacity;
+      }
+      if (!fresh.flight_) {
+        lock.unlock();
+        fresh.flight_ = build();
+        continue;
+      }
+      flight_type& f = *std::exchange(fresh.flight_, nullptr);
+      f.hash = c.hash;
+      f.home_ = &s;
+      f.id_ = s.next_id;
+      f.started_ = now;
+      f.when = deadline_after(now, c.timeout);
+      f.references_.store(2, std::memory_order_relaxed);
+      f.emitting_ = events_ ? 1 : 0;
+      s.next_id += count_;
+      s.references.fetch_add(1, std::memory_order_relaxed);
+      s.table.insert(f);
+      s.joinable.store(s.table.size(), std::memory_order_relaxed);
+      if (f.when != time_point::max()) s.deadlines.push(f);
+      ++s.books.misses;
+      ++s.books.started;
+      join(s, f, w, wait_until);
+      time_point const first = f.when < wait_until ? f.when : wait_until;
+      lock.unlock();
+      arm_deadline(first);
+      if (events_) {
+        emit(event_type::miss, f.key(), f.id_, 1, {}, no_error, f.metadata_);
+        emit(event_type::task_started, f.key(), f.id_, 1, {}, no_error, f.metadata_);
+        end_emit(f);
+      }
+      return admission::leads;
+    }
+  }
+
+  /// The events of a miss that was refused at the cap.
+  void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
+    if (!events_) return;
+    std::any const& metadata = metadata_of(c, fresh);
+    emit(event_type::miss, key, 0, 0, {}, no_error, metadata);
+    emit(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+  }
+
+  /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not invoke the task.
+  [[nodiscard]] static bool may_start(flight_type& f) noexcept {
+    std::scoped_lock lock(f.home_->mutex);
+    return f.why_ == cause::open;
+  }
+
+  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds the task's reference.
+  static void stoppable(flight_type& f) noexcept {
+    shard<P>& s = *f.home_;
+    {
+      std::scoped_lock lock(s.mutex);
+      f.stoppable_ = true;
+      if (f.why_ == cause::open || f.unwound_) return;
+      f.references_.fetch_add(1, std::memory_order_relaxed);
+    }
+    ask_to_stop(f);
+  }
+
+  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule 15).
+  static void settle(flight_type& f, cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+    shard<P>& s = *f.home_;
+    flight_type* closed = nullptr;
+    P::point();
+    {
+      std::scoped_lock lock(s.mutex);
+      f.unwound_ = true;
+      if (f.why_ == cause::open) {
+        f.value_ = std::move(value);
+        f.exception_ = std::move(exception);
+        closed = close(s, f, why);
+      } else {
+        --s.books.detached;
+      }
+    }
+    conclude(closed);
+    if (s.owner->unarmed_.load(std::memory_order_relaxed)) s.owner->try_again_soon();
+    release(f);
+  }
+
+  /// The caller goes alone, at once. True: it was suspended and is the callee's to resume; its outcome is its own. False: too late, the
+  /// flight's outcome is on its way, or the caller has not suspended yet and `arm` will say so.
+  [[nodiscard]] static bool leave(waiter_type& w, departure how = departure::left) noexcept {
+    flight_type& f = *w.flight_;
+    shard<P>& s = *f.home_;
+    flight_type* closed = nullptr;
+    bool resume = false;
+    P::point();
+    {
+      std::scoped_lock lock(s.mutex);
+      if (!w.queued_ || f.why_ != cause::open) return false;
+      resume = depart(s, f, w, how);
+      if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+    }
+    conclude(closed);
+    return resume;
+  }
+
+  /// The caller is about to suspend. False: it has been released already and must go on instead.
+  [[nodiscard]] static bool arm(waiter_type& w) noexcept {
+    P::point();
+    auto expected = waiter_type::phase::linking;
+    return w.phase_.compare_exchange_strong(expected, waiter_type::phase::armed, std::memory_order_acq_rel);
+  }
+
+  /// Whether the caller's outcome is there already; `arm` would say false.
+  [[nodiscard]] static bool released(waiter_type const& w) noexcept {
+    return w.phase_.load(std::memory_order_acquire) == waiter_type::phase::released;
+  }
+
+  /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
+  static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr)); }
+
+  /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any more. False: it was
+  /// released, and the turn it was given must be dropped by who has it; `finish` must follow then.
+  [[nodiscard]] static bool withdraw(waiter_type& w) noexcept {
+    if (!w.flight_) return true;
+    flight_type& f = *w.flight_;
+    shard<P>& s = *f.home_;
+    flight_type* closed = nullptr;
+    {
+      std::scoped_lock lock(s.mutex);
+      if (w.queued_) {
+        if (f.why_ == cause::open) {
+          (void)depart(s, f, w, departure::left);
+          if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+        } else {
+          unqueue(s, w);
+        }
+      } else if (w.stranded_) {
+        w.unlink();
+        w.stranded_ = false;
+      } else {
+        return false;
+      }
+    }
+    conclude(closed);
+    finish(w);
+    return true;
+  }
+
+  /// Dooms the flight for which `same(flight)` holds. Throws what `same` throws.
+  template <class Same>
+  bool cancel(std::uint64_t hash, Same&& same) {
+    shard<P>& s = shards_[hash & (count_ - 1)];
+    flight_type* closed = nullptr;
+    P::point();
+    {
+      std::scoped_lock lock(s.mutex);
+      flight_type* const f = s.table.find(hash, same);
+      if (!f) return false;
+      closed = close(s, *f, cause::cancelled);
+    }
+    conclude(closed);
+    return true;
+  }
+
+  /// Dooms every flight.
+  void clear() noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      shard<P>& s = shards_[i];
+      flight_type* closed = nullptr;
+      P::point();
+      {
+        std::scoped_lock lock(s.mutex);
+        s.table.for_each([&](flight_type& f) { close(s, f, cause::cancelled)->next_in_bucket = std::exchange(closed, &f); });
+      }
+      while (closed) conclude(std::exchange(closed, closed->next_in_bucket));
+    }
+  }
+
+  /// Called by a front whose hand-over on the caller's own executor was refused: it is tried again (rule 10).
+  static void strand(waiter_type& w) noexcept {
+    shard<P>& s = *w.flight_->home_;
+    core& owner = *s.owner;
+    owner.retain();  // the waiter may be handed over, and the group gone, as soon as the lock is free
+    {
+      std::scoped_lock lock(s.mutex);
+      s.stranded.push_back(w);
+      w.stranded_ = true;
+    }
+    owner.try_again_soon();
+    owner.release();
+  }
+
+  /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No user code.
+  template <class F>
+  static auto locked(flight_type& of, F&& f) noexcept {
+    std::scoped_lock lock(of.home_->mutex);
+    return f();
+  }
+
+  static void release(flight_type& f) noexcept {
+    if (f.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    shard<P>& s = *f.home_;
+    delete &f;
+    release(s);
+  }
+
+  // ---- questions -------------------------------------------------------------------------------------------------------------------
+
+  template <class Same>
+  [[nodiscard]] bool has(std::uint64_t hash, Same&& same) const {
+    shard<P>& s = shards_[hash & (count_ - 1)];
+    std::scoped_lock lock(s.mutex);
+    return s.table.find(hash, same) != nullptr;
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t sum = 0;
+    for (std::size_t i = 0; i < count_; ++i) sum += shards_[i].joinable.load(std::memory_order_relaxed);
+    return sum;
+  }
+
+  [[nodiscard]] statistics stats() const noexcept {
+    statistics sum;
+    for (std::size_t i = 0; i < count_; ++i) {
+      shard<P>& s = shards_[i];
+      std::scoped_lock lock(s.mutex);
+      statistics const& b = s.books;
+      sum.hits += b.hits, sum.misses += b.misses, sum.started += b.started, sum.resolved += b.resolved;
+      sum.rejected += b.rejected, sum.timed_out += b.timed_out, sum.cancelled += b.cancelled;
+      sum.max_keys_rejected += b.max_keys_rejected, sum.type_mismatches += b.type_mismatches;
+      sum.waiters += b.waiters, sum.detached += b.detached, sum.in_flight += s.table.size();
+    }
+    sum.callback_failures = callback_failures_.load(std::memory_order_relaxed);
+    return sum;
+  }
+
+  // ---- time ------------------------------------------------------------------------------------------------------------------------
+
+  /// Everything that is due: deadlines, hand-overs and stop requests that were refused.
+  time_point run_due() noexcept override {
+    time_point next = time_point::max();
+    for (std::size_t i = 0; i < count_; ++i) {
+      time_point const due = expire(shards_[i]);
+      bool const waits = try_again(shards_[i]);
+      if (due < next) next = due;
+      if (waits) {
+        time_point const again = clock::now() + retry_after;
+        if (again < next) next = again;
+      }
+    }
+    return next;
+  }
+
+  void retain() noexcept override { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept override {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30).
+  void let_go() noexcept {
+    clear();
+    driver_.close();
+    for (std::size_t i = 0, n = count_; i < n; ++i) release(shards_[i]);
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds retry_after{1};
+  static inline std::exception_ptr const no_error{};
+
+  ~core() {
+    for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
+    ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
+  }
+
+  static void release(shard<P>& s) noexcept {
+    if (s.references.fetch_sub(1, std::memory_order_acq_rel) == 1) s.owner->release();
+  }
+
+  /// A flight that was built has taken the call's metadata.
+  [[nodiscard]] static std::any const& metadata_of(call const& c, unseen_flight const& fresh) noexcept {
+    return fresh.flight_ ? fresh.flight_->metadata_ : *c.metadata;
+  }
+
+  [[nodiscard]] bool has_room() const noexcept {
+    return options_.max_keys() == 0 || keys_.load(std::memory_order_acquire) < options_.max_keys();
+  }
+
+  [[nodiscard]] bool claim_key() noexcept {
+    if (options_.max_keys() == 0) return true;
+    std::size_t keys = keys_.load(std::memory_order_relaxed);
+    do {
+      if (keys >= options_.max_keys()) return false;
+    } while (!keys_.compare_exchange_weak(keys, keys + 1, std::memory_order_acq_rel));
+    return true;
+  }
+
+  void arm_deadline(time_point when) noexcept {
+    if (when != time_point::max()) driver_.arm(when);
+  }
+
+  // -- under the shard's lock
+
+  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until) noexcept {
+    w.flight_ = &f;
+    w.left_ = departure::none;
+    w.phase_.store(waiter_type::phase::linking, std::memory_order_relaxed);
+    f.queue_.push_back(w);
+    w.queued_ = true;
+    ++f.waiters_;
+    ++s.books.waiters;
+    w.when = wait_until;
+    if (wait_until != time_point::max()) s.deadlines.push(w);
+  }
+
+  static void unqueue(shard<P>& s, waiter_type& w) noexcept {
+    w.unlink();
+    w.queued_ = false;
+    s.deadlines.remove(w);
+  }
+
+  /// Returns whether the caller was suspended: whoever released it must hand over.
+  [[nodiscard]] static bool set_released(waiter_type& w) noexcept {
+    return w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
+  }
+
+  [[nodiscard]] static bool depart(shard<P>& s, flight_type& f, waiter_type& w, departure how) noexcept {
+    unqueue(s, w);
+    w.left_ = how;
+    --f.waiters_;
+    --s.books.waiters;
+    f.references_.fetch_add(1, std::memory_order_relaxed);
+    return set_released(w);
+  }
+
+  /// The one place where a flight ends. The caller must `conclude` it outside of the lock.
+  [[nodiscard]] static flight_type* close(shard<P>& s, flight_type& f, cause why) noexcept {
+    f.why_ = why;
+    s.table.unlink(f);
+    s.joinable.store(s.table.size(), std::memory_order_relaxed);
+    s.deadlines.remove(f);
+    s.books.waiters -= f.waiters_;
+    if (s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1, std::memory_order_acq_rel);
+    switch (why) {
+      case cause::resolved: ++s.books.resolved; break;
+      case cause::timed_out: ++s.books.timed_out; break;
+      case cause::cancelled: ++s.books.cancelled; break;
+      default: ++s.books.rejected; break;
+    }
+    if (!f.unwound_) ++s.books.detached;
+    f.announce_ = f.emitting_ == 0;
+    f.deferred_ = !f.announce_;
+    f.stop_ = doomed(why) && f.stoppable_ && !f.unwound_;
+    std::size_t const references = f.waiters_ + (f.stop_ ? 1 : 0);
+    if (references) f.references_.fetch_add(references, std::memory_order_relaxed);
+    return &f;
+  }
+
+  // -- outside of locks
+
+  static void conclude(flight_type* closed) noexcept {
+    if (!closed) return;
+    bool const stop = closed->stop_;  // without it, the flight may be gone once it is announced
+    if (closed->announce_) announce(*closed);
+    if (stop) ask_to_stop(*closed);
+  }
+
+  /// Rule 23: the last event, with the key free, before any waiter resumes. Consumes the open flight's reference.
+  static void announce(flight_type& f) noexcept {
+    core& owner = *f.home_->owner;
+    if (owner.events_) {
+      auto const type = f.why_ == cause::resolved    ? event_type::task_resolved
+                        : f.why_ == cause::timed_out ? event_type::task_timed_out
+                        : f.why_ == cause::cancelled ? event_type::task_cancelled
+                                                     : event_type::task_rejected;
+      auto const error = f.why_ == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
+      owner.emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
+    }
+    release_waiters(f);
+    release(f);
+  }
+
+  static void release_waiters(flight_type& f) noexcept {
+    shard<P>& s = *f.home_;
+    for (;;) {
+      waiter_type* w;
+      bool suspended;
+      pin_guard guard;
+      {
+        std::scoped_lock lock(s.mutex);
+        if (f.queue_.empty()) return;
+        w = &f.queue_.front();
+        unqueue(s, *w);
+        suspended = set_released(*w);
+        if (suspended) guard.reset(w->pin());
+      }
+      if (suspended && !w->hand_over()) strand(*w);
+    }
+  }
+
+  static void ask_to_stop(flight_type& f) noexcept {
+    shard<P>& s = *f.home_;
+    if (f.request_stop()) return release(f);
+    core& owner = *s.owner;
+    owner.retain();
+    {
+      std::scoped_lock lock(s.mutex);
+      f.next_in_bucket = std::exchange(s.unstopped, &f);
+    }
+    owner.try_again_soon();
+    owner.release();
+  }
+
+  void emit(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
+            std::exception_ptr const& error, std::any const& metadata) noexcept {
+    try {
+      options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
+    } catch (...) {
+      callback_failures_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+
+  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its end is ours to
+  /// announce (rule 26).
+  static void end_emit(flight_type& f) noexcept {
+    bool ours;
+    {
+      std::scoped_lock lock(f.home_->mutex);
+      ours = --f.emitting_ == 0 && std::exchange(f.deferred_, false);
+    }
+    if (ours) announce(f);
+  }
+
+  /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.
+  static time_point expire(shard<P>& s) noexcept {
+    for (;;) {
+      flight_type* closed = nullptr;
+      waiter_type* resumed = nullptr;
+      pin_guard guard;
+      {
+        time_point const now = clock::now();
+        std::scoped_lock lock(s.mutex);
+        auto* const due = s.deadlines.top();
+        if (!due) return time_point::max();
+        if (due->when > now) return due->when;
+        s.deadlines.remove(*due);
+        if (due->of == deadline_of::flight) {
+          closed = close(s, *static_cast<flight_type*>(due), cause::timed_out);
+        } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->why_ == cause::open) {
+          flight_type& f = *w.flight_;
+          if (depart(s, f, w, departure::wait_timed_out)) resumed = &w, guard.reset(w.pin());
+          if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+        }
+      }
+      conclude(closed);
+      if (resumed && !resumed->hand_over()) strand(*resumed);
+    }
+  }
+
+  /// Once each: what was refused before. Returns whether anything still is.
+  static bool try_again(shard<P>& s) noexcept {
+    flight_type* unstopped;
+    list<waiter_type> refused;  // its nodes are still `stranded_`, and can still be withdrawn
+    {
+      std::scoped_lock lock(s.mutex);
+      unstopped = std::exchange(s.unstopped, nullptr);
+      refused.splice(s.stranded);
+    }
+    while (unstopped) ask_to_stop(*std::exchange(unstopped, unstopped->next_in_bucket));
+    for (;;) {
+      waiter_type* w;
+      pin_guard guard;
+      {
+        std::scoped_lock lock(s.mutex);
+        w = refused.pop_front();
+        if (!w) return s.unstopped || !s.stranded.empty();
+        w->stranded_ = false;
+        guard.reset(w->pin());
+      }
+      if (!w->hand_over()) strand(*w);
+    }
+  }
+
+  void try_again_soon() noexcept {
+    try {
+      unarmed_.store(false, std::memory_order_relaxed);
+      driver_.ensure(*this);
+      driver_.arm(clock::now() + retry_after);
+    } catch (...) {  // no thread to be had now: the next call tries again
+      unarmed_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  options options_;
+  bool const events_;
+  std::size_t count_ = 0;
+  shard<P>* shards_ = nullptr;
+  std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
+  std::atomic<std::uint64_t> callback_failures_{0};
+  std::atomic<bool> unarmed_{false};  // something was refused and the driver could not be told
+  std::atomic<std::size_t> references_{0};  // shards, the driver's thread, and whoever needs the core for a moment
+  typename P::driver driver_;
+};
+
+}  // namespace detail
+}  // namespace cacheflight::inline v1

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <stop_token>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1::detail {
+
+/// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a leading
+/// `std::stop_token` if the function takes one.
+template <class F, class... Args>
+class bound_task {
+ public:
+  static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
+  static_assert(takes_token || std::is_invocable_v<F, Args...>,
+                "cacheflight: the task cannot be called with these arguments. They are bound as std::async does it: as decayed "
+                "copies, passed as rvalues; use std::ref for a reference.");
+
+  using result = typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
+                                             std::invoke_result<F, Args...>>::type;
+
+  template <class G, class... Bound>
+  explicit bound_task(std::in_place_t, G&& function, Bound&&... arguments)
+      : parts_(std::forward<G>(function), std::forward<Bound>(arguments)...) {}
+
+  [[nodiscard]] F& function() noexcept { return std::get<0>(parts_); }
+
+  /// Call once. `token` is ignored by functions that take none.
+  result operator()(std::stop_token token) {
+    return std::apply(
+        [&](F& function, Args&... arguments) -> result {
+          if constexpr (takes_token) return std::invoke(std::move(function), std::move(token), std::move(arguments)...);
+          else return std::invoke(std::move(function), std::move(arguments)...);
+        },
+        parts_);
+  }
+
+ private:
+  std::tuple<F, Args...> parts_;
+};
+
+template <class F>
+concept nullable_function = std::is_pointer_v<F> || std::is_member_pointer_v<F> ||
+                            (std::is_class_v<F> && std::constructible_from<F, std::nullptr_t> &&
+                             requires(F const& f) { static_cast<bool>(f); });
+
+/// Refuses null tasks at once (rather than as an error of the flight, which others would share).
+template <class F>
+void require_task(F const& task) {
+  if constexpr (nullable_function<F>)
+    if (!static_cast<bool>(task)) throw std::invalid_argument("cacheflight: the task is null");
+}
+
+template <class F, class... Args>
+[[nodiscard]] auto bind_task(F&& task, Args&&... args) {
+  require_task<std::decay_t<F>>(task);
+  return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task), std::forward<Args>(args)...);
+}
+
+/// What the callers get for a task that answers with a `U`: rule 6.
+template <class U>
+struct result_of_answer {
+  static_assert(!std::is_reference_v<U>,
+                "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. Return a value or a "
+                "std::shared_ptr.");
+  using value_type = std::remove_cv_t<U>;
+  using type = std::shared_ptr<value_type const>;
+
+  template <class V>
+  [[nodiscard]] static type make(V&& answer) {
+    return std::make_shared<value_type>(std::forward<V>(answer));
+  }
+};
+template <class U>
+struct result_of_answer<std::shared_ptr<U>> {
+  using value_type = std::remove_cv_t<U>;
+  using type = std::shared_ptr<value_type const>;
+  [[nodiscard]] static type make(std::shared_ptr<U> answer) noexcept { return answer; }
+};
+template <>
+struct result_of_answer<void> {
+  using value_type = void;
+  using type = void;
+};
+
+// How to tell what a task returns, for the error message when its front's header is missing. `await_ready` alone is no promise that
+// any coroutine may await it: asio::awaitable lets only its own kind.
+template <class R>
+concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) { std::forward<R>(r).operator co_await(); } ||
+                          requires(R&& r) { operator co_await(std::forward<R>(r)); };
+template <class R>
+concept sender_like = requires { typename std::remove_cvref_t<R>::sender_concept; } ||
+                      requires { typename std::remove_cvref_t<R>::is_sender; };
+
+}  // namespace cacheflight::inline v1::detail

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cacheflight/detail/key.hpp>
+
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// Base of the errors that CacheFlight itself reports. An exception of the caller's task is never one of these unless the task threw
+/// it: tasks' exceptions reach every waiter unchanged (contract rule 7).
+///
+/// `what()` is a fixed text and never contains the key (rule 32): it is safe to log. `key()` is there for those who may see it.
+/// Copying is cheap and does not throw.
+class error : public std::runtime_error {
+ public:
+  /// The key of the call, for string-like keys; empty for keys of other types (see `key_as`), and when memory was too short to copy it.
+  [[nodiscard]] std::string_view key() const noexcept { return key_.view.text; }
+
+  /// The key of the call as an object of the group's key type; null if `Key` is another type or the key could not be copied.
+  template <class Key>
+  [[nodiscard]] Key const* key_as() const noexcept {
+    return key_.view.as<Key>();
+  }
+
+ protected:
+  error(char const* what, detail::key_copy key) : std::runtime_error(what), key_(std::move(key)) {}
+
+ private:
+  detail::key_copy key_;
+};
+
+/// Which of the two limits ran out (rules 17 and 18).
+enum class timeout_scope {
+  flight,  ///< `timeout`: the task took too long. Every waiter of the flight gets this.
+  wait     ///< `wait_timeout`: this caller did not want to wait any longer. Nobody else notices.
+};
+
+/// A time limit set through `options` or `run_options` ran out. A task's own exceptions never turn into this (rule 19).
+class timeout_error : public error {
+ public:
+  explicit timeout_error(timeout_scope scope, detail::key_copy key = {})
+      : error(scope == timeout_scope::flight ? "cacheflight: the task exceeded its timeout"
+                                             : "cacheflight: the caller's wait_timeout ran out; the flight goes on",
+              std::move(key)),
+        scope_(scope) {}
+
+  /// Whether the flight timed out or only this caller's wait did.
+  [[nodiscard]] timeout_scope scope() const noexcept { return scope_; }
+
+ private:
+  timeout_scope scope_;
+};
+
+/// The call would have started a flight, but `options::max_keys` keys are in flight already (rule 21). Joining always works.
+class max_keys_error : public error {
+ public:
+  explicit max_keys_error(detail::key_copy key = {})
+      : error("cacheflight: max_keys flights are up; try again later or raise options::max_keys", std::move(key)) {}
+};
+
+/// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be confused with "you were
+/// cancelled", which every front reports in its own ecosystem's words (rule 14).
+class cancelled_error : public error {
+ public:
+  explicit cancelled_error(detail::key_copy key = {}) : error("cacheflight: the flight was cancelled", std::move(key)) {}
+};
+
+/// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is untouched.
+class type_mismatch_error : public error {
+ public:
+  explicit type_mismatch_error(detail::key_copy key = {})
+      : error("cacheflight: a flight with another result type has this key; put what shapes the result into the key",
+              std::move(key)) {}
+};
+
+/// The task can no longer answer: its coroutine was destroyed, its executor is gone, or its callback was dropped (rule 9).
+class abandoned_error : public error {
+ public:
+  explicit abandoned_error(detail::key_copy key = {})
+      : error("cacheflight: the task was destroyed before it answered", std::move(key)) {}
+};
+
+}  // namespace cacheflight::inline v1

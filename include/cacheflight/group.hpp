@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/task.hpp>
+#include <cacheflight/error.hpp>
+#include <cacheflight/event.hpp>
+#include <cacheflight/hash.hpp>
+#include <cacheflight/options.hpp>
+#include <cacheflight/platform.hpp>
+
+#include <any>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude each other; the
+/// core leaves it undefined, so that a missing header is an error and never another meaning.
+///
+/// A front has `static auto run(Group&, Key, run_options, bound_task)`.
+template <class Returned>
+struct front;
+
+namespace detail {
+
+template <class T>
+concept complete = requires { sizeof(T); };
+template <class Returned>
+concept has_front = complete<front<Returned>>;
+
+template <class T>
+concept options_argument = std::same_as<std::remove_cvref_t<T>, run_options>;
+
+/// A flight with its key; fronts add the task.
+template <class P, class Key>
+class keyed_flight : public flight<P> {
+ public:
+  [[nodiscard]] key_view key() const noexcept final { return key_view::of(key_); }
+  [[nodiscard]] key_copy copy_key() const noexcept final { return key_copy::of(key_); }
+  [[nodiscard]] Key const& own_key() const noexcept { return key_; }
+
+ protected:
+  template <class K>
+  keyed_flight(K&& key, std::type_info const& type, std::any metadata)
+      : flight<P>(type, std::move(metadata)), key_(std::forward<K>(key)) {}
+
+ private:
+  Key key_;
+};
+
+struct access;
+
+}  // namespace detail
+
+/// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the work runs once and all of
+/// them get the result. Nothing is stored at rest: a coalescer, not a cache.
+///
+/// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and completion
+/// handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls that wait or run are fine
+/// (rule 30); it does not wait for tasks, only for an event callback that runs on the group's own deadline thread, if it is called from
+/// elsewhere.
+///
+/// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls with
+/// `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must not call the group;
+/// if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an exception happens outside of locks.
+template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
+class basic_group {
+ public:
+  using key_type = Key;
+  using hasher = Hash;
+  using key_equal = Equal;
+  using platform_type = Platform;
+
+  /// No cap, no default timeout, no events. Throws what `Hash` and memory allocation throw.
+  basic_group() : basic_group(options{}) {}
+  explicit basic_group(options opts, Hash hash = Hash(), Equal equal = Equal())
+      : hash_(std::move(hash)), equal_(std::move(equal)), core_(new detail::core<Platform>(std::move(opts))) {}
+
+  basic_group(basic_group const&) = delete;
+  basic_group& operator=(basic_group const&) = delete;
+  ~basic_group() { core_->let_go(); }
+
+  /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns and how the caller waits
+  /// depends on what the task returns; see the front's header: `<cacheflight/asio.hpp>` for `asio::awaitable`.
+  ///
+  /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed as rvalues, destroyed
+  /// when the task has unwound; `std::ref` passes references. If the task takes a leading `std::stop_token` it gets one. Prefer a function
+  /// with bound arguments to a capturing lambda written inside a `co_await` expression: g++ 12 destroys such a closure twice.
+  ///
+  /// The key is bound like an argument: a `std::string` is copied or moved into the call, a `std::string_view` or literal is borrowed until
+  /// the call has been awaited; only a caller that leads makes a key of it.
+  ///
+  /// Errors, where the front delivers them: what the task threw, unchanged (rule 7); `timeout_error`, `cancelled_error`,
+  /// `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could neither join nor lead; what hashing, comparing or
+  /// binding threw, and `std::bad_alloc`, for this call alone (rule 31). A null task throws `std::invalid_argument` at once.
+  ///
+  /// Average complexity: one hash, one lock and one lookup to join, two more and an allocation to lead.
+  template <class K, class F, class... Args>
+    requires(!detail::options_argument<F>)
+  [[nodiscard]] auto run(K&& key, F&& task, Args&&... args) {
+    return dispatch(std::forward<K>(key), run_options{}, detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
+  }
+
+  /// The same, with options for this call.
+  template <class K, class F, class... Args>
+  [[nodiscard]] auto run(K&& key, run_options opts, F&& task, Args&&... args) {
+    return dispatch(std::forward<K>(key), std::move(opts),
+                    detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
+  }
+
+  /// Whether a joinable flight has the key now.
+  template <class K>
+  [[nodiscard]] bool has(K const& key) const {
+    return with_probe(key, [this](auto const& probe) {
+      return core_->has(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+    });
+  }
+
+  /// Joinable flights. Exact at rest; while calls are in progress, a number that was right for each part of the table when it was read.
+  [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
+
+  /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is free and the outcome of every
+  /// waiter is `cancelled_error`; the task has been asked to stop, and what it still yields is dropped (rules 13 and 15). Returns false if
+  /// no joinable flight had the key.
+  template <class K>
+  bool cancel(K const& key) {
+    return with_probe(key, [this](auto const& probe) {
+      return core_->cancel(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+    });
+  }
+
+  /// Cancels every flight that was joinable when it was called; some that start meanwhile may be among them.
+  void clear() noexcept { core_->clear(); }
+
+  /// The books. Exact at rest; each flight's entries are made before its waiters resume (rule 23).
+  [[nodiscard]] statistics stats() const noexcept { return core_->stats(); }
+
+ private:
+  friend struct detail::access;
+  using core_type = detail::core<Platform>;
+  using flight_type = detail::flight<Platform>;
+  using keyed_type = detail::keyed_flight<Platform, Key>;
+
+  static constexpr bool transparent = requires {
+    typename Hash::is_transparent;
+    typename Equal::is_transparent;
+  };
+
+  [[nodiscard]] static Key const& own_key(flight_type const& f) noexcept { return static_cast<keyed_type const&>(f).own_key(); }
+
+  template <class Probe>
+  [[nodiscard]] std::uint64_t hash_of(Probe const& probe) const {
+    // Spreads what weak hashes, such as the identity of integers, leave in few bits.
+    std::uint64_t h = static_cast<std::uint64_t>(hash_(probe));
+    if constexpr (!std::same_as<Hash, keyed_string_hash>) h = (h ^ (h >> 32)) * 0x9e3779b97f4a7c15, h ^= h >> 29;
+    return h;
+  }
+
+  /// `key` as what it is looked up by.
+  template <class K, class F>
+  static auto with_probe(K const& key, F&& f) {
+    if constexpr (detail::string_like<Key> && transparent) return f(text_of(key));
+    else if constexpr (std::same_as<K, Key> || transparent) return f(key);
+    else return f(static_cast<Key const&>(Key(key)));
+  }
+
+  template <class K>
+  [[nodiscard]] static std::string_view text_of(K const& key) {
+    static_assert(std::convertible_to<K const&, std::string_view>, "cacheflight: this group's keys are strings");
+    if constexpr (std::is_pointer_v<K>)
+      if (!key) throw std::invalid_argument("cacheflight: the key is a null pointer");
+    return key;
+  }
+
+  template <class K, class Task>
+  auto dispatch(K&& key, run_options opts, Task task) {
+    using returned = typename Task::result;
+    if constexpr (detail::has_front<returned>) {
+      return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::move(opts), std::move(task));
+    } else {
+      static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
+                    "cacheflight: this task returns an awaitable whose front is not included: #include <cacheflight/asio.hpp> for "
+                    "asio::awaitable, <cacheflight/coroutine.hpp> (not in this version yet) for others.");
+      static_assert(detail::has_front<returned> || !detail::sender_like<returned>,
+                    "cacheflight: this task returns a sender whose front is not included: <cacheflight/sender.hpp> (not in this "
+                    "version yet).");
+      static_assert(detail::has_front<returned> || detail::has_await_ready<returned> || detail::sender_like<returned>,
+                    "cacheflight: this task returns a plain value, and the front for blocking callers is not included: "
+                    "<cacheflight/blocking.hpp> (not in this version yet). In a coroutine server, return asio::awaitable<T>.");
+    }
+  }
+
+  /// The key as a call owns it until it enters.
+  template <class K>
+  [[nodiscard]] static auto bind_key(K&& key) {
+    using bound = std::decay_t<K>;
+    if constexpr (std::same_as<bound, Key>) return Key(std::forward<K>(key));
+    else if constexpr (detail::string_like<Key> && transparent) return bind_text(std::forward<K>(key));
+    else if constexpr (transparent) return bound(std::forward<K>(key));
+    else return Key(std::forward<K>(key));
+  }
+
+  template <class K>
+  [[nodiscard]] static auto bind_text(K&& key) {
+    // Borrowing from a temporary that owns its text would dangle.
+    if constexpr (std::is_pointer_v<std::decay_t<K>> || std::same_as<std::decay_t<K>, std::string_view> || std::is_lvalue_reference_v<K>)
+      return text_of(key);
+    else return Key(text_of(key));
+  }
+
+  /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
+  template <class K, class Build>
+  detail::admission enter(K& key, detail::waiter<Platform>& w, run_options const& opts, std::type_info const& type, Build&& build) {
+    auto const& probe = probe_of(key);
+    detail::call const c{hash_of(probe), &type, opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
+                         &opts.metadata()};
+    typename core_type::unseen_flight fresh;
+    // Once a flight is built the key may have moved into it.
+    auto const same = [&](flight_type const& f) {
+      return fresh.get() ? equal_(own_key(f), own_key(*fresh.get())) : equal_(own_key(f), probe);
+    };
+    detail::admission const answer = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
+    if (answer == detail::admission::joined || answer == detail::admission::leads) return answer;
+    detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : copy_key(key);
+    if (answer == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
+    core_->report_refusal(refused.view, c, fresh);
+    throw max_keys_error(std::move(refused));
+  }
+
+  template <class K>
+  [[nodiscard]] static decltype(auto) probe_of(K const& key) {
+    if constexpr (detail::string_like<Key> && transparent) return std::string_view(key);
+    else return (key);
+  }
+
+  template <class K>
+  [[nodiscard]] static detail::key_copy copy_key(K const& key) noexcept {
+    if constexpr (std::same_as<K, Key>) return detail::key_copy::of(key);
+    else {
+      try {
+        return detail::key_copy::of(Key(key));
+      } catch (...) {  // the error itself matters more than the key it names
+        return {};
+      }
+    }
+  }
+
+  [[no_unique_address]] Hash hash_;
+  [[no_unique_address]] Equal equal_;
+  core_type* core_;
+};
+
+/// The group for text keys.
+using group = basic_group<std::string>;
+
+namespace detail {
+
+/// What fronts and tests see of a group.
+struct access {
+  template <class Group>
+  [[nodiscard]] static auto& core(Group& flights) noexcept {
+    return *flights.core_;
+  }
+  template <class Group, class K>
+  [[nodiscard]] static auto bind_key(K&& key) {
+    return Group::bind_key(std::forward<K>(key));
+  }
+  template <class Group, class K, class Build>
+  static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options const& opts,
+                         std::type_info const& type, Build&& build) {
+    return flights.enter(key, w, opts, type, std::forward<Build>(build));
+  }
+};
+
+}  // namespace detail
+}  // namespace cacheflight::inline v1

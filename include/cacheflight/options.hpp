@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cacheflight/event.hpp>
+
+#include <any>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+namespace detail {
+
+/// A time limit. `no_limit` stands for "no limit", and is what durations beyond the clock's range become (rule 20).
+using limit = std::chrono::nanoseconds;
+inline constexpr limit no_limit = limit::max();
+
+template <class Rep, class Period>
+[[nodiscard]] limit checked_limit(std::chrono::duration<Rep, Period> value, char const* name) {
+  using wide = std::chrono::duration<long double, std::nano>;
+  wide const nanoseconds = value;
+  if (!(nanoseconds.count() > 0))  // also refuses NaN
+    throw std::invalid_argument(std::string("cacheflight: ") + name + " must be positive; leave it out for none");
+  if (nanoseconds.count() >= static_cast<long double>(std::numeric_limits<limit::rep>::max())) return no_limit;
+  limit const whole(static_cast<limit::rep>(nanoseconds.count()));
+  return whole > limit::zero() ? whole : limit(1);
+}
+
+}  // namespace detail
+
+/// How a group behaves. Chainable: `options().max_keys(10'000).default_timeout(5s)`. Not thread-safe; read once, by the group's
+/// constructor.
+class options {
+ public:
+  options() noexcept {}
+  options(options const&) = default;
+  options(options&&) noexcept = default;
+  options& operator=(options const&) = default;
+  options& operator=(options&&) noexcept = default;
+  ~options() {}
+
+  /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`, joining always works
+  /// (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
+  options& max_keys(std::size_t count) {
+    if (count == 0) throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
+    max_keys_ = count;
+    return *this;
+  }
+
+  /// The `timeout` of calls that do not set their own (rule 17). Throws `std::invalid_argument` if it is zero or negative; a duration
+  /// beyond the clock's range means none.
+  template <class Rep, class Period>
+  options& default_timeout(std::chrono::duration<Rep, Period> value) {
+    default_timeout_ = detail::checked_limit(value, "default_timeout");
+    return *this;
+  }
+
+  /// Called for every event, outside of all locks, on the thread that made the transition (rule 26): it must be thread-safe, may call
+  /// the group, must not wait for its own key, and should be quick: waiters are released after a flight's last event. What it throws
+  /// changes nothing and is counted in `statistics::callback_failures`. Throws `std::invalid_argument` if `callback` is empty.
+  options& on_event(std::function<void(event const&)> callback) {
+    if (!callback) throw std::invalid_argument("cacheflight: on_event needs a callable; leave it out for no events");
+    on_event_ = std::move(callback);
+    return *this;
+  }
+
+  [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }  ///< 0: no cap.
+  [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept { return default_timeout_; }  ///< `max()`: none.
+  [[nodiscard]] std::function<void(event const&)> const& on_event() const noexcept { return on_event_; }
+
+ private:
+  std::size_t max_keys_ = 0;
+  detail::limit default_timeout_ = detail::no_limit;
+  std::function<void(event const&)> on_event_;
+};
+
+/// What one call wants. Chainable: `run_options().timeout(2s).metadata(request_id)`.
+class run_options {
+ public:
+  run_options() noexcept {}
+  run_options(run_options const&) = default;
+  run_options(run_options&&) noexcept = default;
+  run_options& operator=(run_options const&) = default;
+  run_options& operator=(run_options&&) noexcept = default;
+  ~run_options() {}
+
+  /// Bounds the task of the flight that this call starts, counted from the call; ignored if it joins one. When it runs out every
+  /// waiter gets `timeout_error` at once, even if the task ignores its stop request (rule 17). Overrides the group's default. Throws
+  /// `std::invalid_argument` if it is zero or negative; a duration beyond the clock's range means none.
+  template <class Rep, class Period>
+  run_options& timeout(std::chrono::duration<Rep, Period> value) {
+    timeout_ = detail::checked_limit(value, "timeout");
+    timeout_set_ = true;
+    return *this;
+  }
+
+  /// No limit for the task, even where the group has a default.
+  run_options& no_timeout() noexcept {
+    timeout_ = detail::no_limit;
+    timeout_set_ = true;
+    return *this;
+  }
+
+  /// Bounds this caller's own wait, as leader or joiner: it gets `timeout_error` with `timeout_scope::wait` and leaves; nobody else
+  /// notices, unless it was the last (rule 18). Throws `std::invalid_argument` if it is zero or negative.
+  template <class Rep, class Period>
+  run_options& wait_timeout(std::chrono::duration<Rep, Period> value) {
+    wait_timeout_ = detail::checked_limit(value, "wait_timeout");
+    return *this;
+  }
+
+  /// Anything; handed to `on_event` with this call's events (rule 24).
+  run_options& metadata(std::any value) noexcept {
+    metadata_ = std::move(value);
+    return *this;
+  }
+
+  /// What bounds the task, given the group's default; `max()`: none.
+  [[nodiscard]] std::chrono::nanoseconds timeout_or(std::chrono::nanoseconds fallback) const noexcept {
+    return timeout_set_ ? timeout_ : fallback;
+  }
+  [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept { return wait_timeout_; }  ///< `max()`: none.
+  [[nodiscard]] std::any const& metadata() const noexcept { return metadata_; }
+  [[nodiscard]] std::any take_metadata() noexcept { return std::move(metadata_); }
+
+ private:
+  detail::limit timeout_ = detail::no_limit;
+  detail::limit wait_timeout_ = detail::no_limit;
+  bool timeout_set_ = false;
+  std::any metadata_;
+};
+
+}  // namespace cacheflight::inline v1

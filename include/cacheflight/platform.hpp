@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// What a deadline driver drives: the core.
+template <class Clock>
+class deadline_work {
+ public:
+  using time_point = typename Clock::time_point;
+  /// Does what is due now; returns when the next thing is due, `time_point::max()` if nothing is.
+  virtual time_point run_due() noexcept = 0;
+  /// Keep alive, and let go (possibly destroying the driver that calls it).
+  virtual void retain() noexcept = 0;
+  virtual void release() noexcept = 0;
+
+ protected:
+  ~deadline_work() = default;
+};
+
+/// One thread that sleeps until the next deadline; started when the first is armed.
+template <class Clock>
+class thread_driver {
+ public:
+  using time_point = typename Clock::time_point;
+
+  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started.
+  void ensure(deadline_work<Clock>& work) {
+    if (up_.load(std::memory_order_acquire)) return;
+    std::scoped_lock lock(mutex_);
+    if (up_.load(std::memory_order_relaxed)) return;
+    work.retain();
+    try {
+      thread_ = std::thread([this, &work]() noexcept { loop(work); });
+    } catch (...) {
+      work.release();
+      throw;
+    }
+    up_.store(true, std::memory_order_release);
+  }
+
+  /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the deadline can be seen by
+  /// `run_due`: the thread announces "wake me for anything" before it looks, so a deadline is either seen or wakes it.
+  void arm(time_point when) noexcept {
+    if (when >= wake_.load(std::memory_order_acquire)) return;
+    std::scoped_lock lock(mutex_);
+    if (when >= wake_.load(std::memory_order_relaxed)) return;
+    wake_.store(when, std::memory_order_release);
+    changed_.notify_all();
+  }
+
+  /// Nothing will be armed any more. Returns when no user code runs on the thread, unless called on it. If refused hand-overs are still
+  /// to be tried again, the thread stays for them and ends by itself.
+  void close() noexcept {
+    std::unique_lock lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+    std::thread thread = std::move(thread_);
+    if (!thread.joinable()) return;
+    if (thread.get_id() == std::this_thread::get_id()) return thread.detach();
+    changed_.wait(lock, [&] { return done_ || lingers_; });
+    bool const done = done_;
+    lock.unlock();
+    if (done) thread.join();
+    else thread.detach();
+  }
+
+ private:
+  void loop(deadline_work<Clock>& work) noexcept {
+    for (;;) {
+      wake_.store(time_point::max(), std::memory_order_release);
+      time_point const next = work.run_due();
+      std::unique_lock lock(mutex_);
+      if (closed_) {
+        if (next == time_point::max()) {
+          done_ = true;
+          changed_.notify_all();
+          break;
+        }
+        lingers_ = true;
+        changed_.notify_all();
+      }
+      if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
+      while (closed_ == lingers_) {
+        time_point const wake = wake_.load(std::memory_order_relaxed);
+        if (wake == time_point::max()) changed_.wait(lock);
+        else if (Clock::now() < wake) changed_.wait_until(lock, wake);
+        else break;
+      }
+    }
+    work.release();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<time_point> wake_{time_point::max()};
+  std::atomic<bool> up_{false};
+  std::thread thread_;
+  bool closed_ = false, lingers_ = false, done_ = false;
+};
+
+/// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a schedule explorer.
+struct std_platform {
+  using mutex = std::mutex;
+  using clock = std::chrono::steady_clock;
+  using driver = thread_driver<clock>;
+
+  /// How many independently locked parts a group's table has: a power of two.
+  [[nodiscard]] static std::size_t shards() noexcept {
+    static std::size_t const count = std::bit_ceil(std::size_t{std::thread::hardware_concurrency()} * 4 + 1);
+    return count < 8 ? 8 : count > 256 ? 256 : count;
+  }
+
+  /// Called where another thread's step could matter outside of locks.
+  static void point() noexcept {}
+};
+
+}  // namespace cacheflight::inline v1
