@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: MIT
+
+// What the contract means in Asio's own terms: executors, slots, contexts. The scenarios that every front shares are in contract_test.cpp.
+
+#include "asio_fronts.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <latch>
+#include <thread>
+
+namespace cacheflight_test {
+namespace {
+
+using namespace std::chrono_literals;
+using cacheflight::options;
+using cacheflight::run_options;
+
+/// An executor that refuses the next `*refusals` functions, as one does that is out of memory.
+template <class Inner>
+struct refusing {
+  Inner inner;
+  int* refusals;
+
+  refusing(Inner i, int* r) : inner(i), refusals(r) {}
+  template <class F>
+  void execute(F&& f) const {
+    if (*refusals > 0) {
+      --*refusals;
+      throw std::bad_alloc();
+    }
+    inner.execute(std::forward<F>(f));
+  }
+  template <class Property>
+    requires net::can_require_v<Inner const&, Property>
+  auto require(Property p) const {
+    return wrap(net::require(inner, p));
+  }
+  template <class Property>
+    requires net::can_prefer_v<Inner const&, Property>
+  auto prefer(Property p) const {
+    return wrap(net::prefer(inner, p));
+  }
+  template <class Property>
+    requires net::can_query_v<Inner const&, Property>
+  decltype(auto) query(Property p) const {
+    return net::query(inner, p);
+  }
+  template <class Other>
+  refusing<std::decay_t<Other>> wrap(Other&& other) const {
+    return {std::forward<Other>(other), refusals};
+  }
+  friend bool operator==(refusing const& a, refusing const& b) noexcept { return a.inner == b.inner; }
+  friend bool operator!=(refusing const& a, refusing const& b) noexcept { return !(a == b); }
+};
+
+void poll(net::io_context& io) {
+  io.restart();
+  io.poll();
+}
+
+/// One call through `async_run`, on a context of its choice.
+struct handler_call : call {
+  net::cancellation_signal cancel;
+
+  template <class Executor>
+  void start(manual_group& flights, Executor const& ex, std::string key, task_ptr task, run_options opts = {}) {
+    start_on(flights, ex, ex, std::move(key), std::move(task), std::move(opts));
+  }
+  template <class Executor, class TaskExecutor>
+  void start_on(manual_group& flights, Executor const& ex, TaskExecutor const& task_ex, std::string key, task_ptr task,
+                run_options opts = {}) {
+    auto handler = [this](std::exception_ptr e, std::shared_ptr<answer const> v) { complete(std::move(v), std::move(e)); };
+    cacheflight::async_run(flights, ex, std::move(key), std::move(opts),
+                           cacheflight::on(task_ex, std::bind_front(controlled_task<answer>, task, sentinel(task))),
+                           net::bind_cancellation_slot(cancel.slot(), std::move(handler)));
+  }
+};
+
+void resolve(task_ptr const& task, int number) {
+  task->value = number;
+  task->open_gate(false);
+}
+
+TEST(R09, asio_a_context_destroyed_with_the_task_abandons_the_flight_for_callers_elsewhere) {
+  manual_group flights;
+  net::io_context other;
+  auto const task = make_task();
+  handler_call here, elsewhere;
+  {
+    net::io_context io;
+    here.start(flights, io.get_executor(), "k", task);
+    poll(io);
+    ASSERT_EQ(task->invoked, 1);
+    elsewhere.start(flights, other.get_executor(), "k", make_task());
+    poll(other);
+    task->open_gate = nullptr;  // the gate is this test's; Asio's own operations are destroyed by their context
+  }
+  poll(other);
+  EXPECT_TRUE(elsewhere.failed_with<cacheflight::abandoned_error>());
+  EXPECT_FALSE(here.done()) << "its handler was destroyed with its context";
+  EXPECT_EQ(flights.stats().rejected, 1u);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R09, asio_a_context_destroyed_before_the_task_started_abandons_the_flight) {
+  manual_group flights;
+  net::io_context other;
+  auto const task = make_task();
+  handler_call leader, joiner;
+  {
+    net::io_context io;
+    leader.start_on(flights, other.get_executor(), io.get_executor(), "k", task);
+    joiner.start(flights, other.get_executor(), "k", make_task());
+    poll(other);
+  }
+  EXPECT_EQ(task->invoked, 0);
+  EXPECT_TRUE(task->unwound);
+  poll(other);
+  EXPECT_TRUE(leader.failed_with<cacheflight::abandoned_error>());
+  EXPECT_TRUE(joiner.failed_with<cacheflight::abandoned_error>());
+}
+
+TEST(R09, asio_an_executor_that_refuses_the_task_is_the_flights_outcome) {
+  manual_group flights;
+  net::io_context io;
+  int refusals = 1;
+  net::any_io_executor const picky = refusing(io.get_executor(), &refusals);
+  auto const task = make_task();
+  handler_call leader;
+  leader.start_on(flights, io.get_executor(), picky, "k", task);
+  poll(io);
+  EXPECT_TRUE(leader.failed_with<std::bad_alloc>());
+  EXPECT_EQ(task->invoked, 0);
+  EXPECT_EQ(flights.stats().rejected, 1u);
+  EXPECT_EQ(flights.size(), 0u);
+}
+
+TEST(R10, asio_a_refused_hand_over_is_tried_again_on_the_same_executor) {
+  manual_group flights;
+  net::io_context io, work;
+  int refusals = 0;
+  net::any_io_executor const picky = refusing(io.get_executor(), &refusals);
+  auto const task = make_task();
+  handler_call leader, joiner;
+  leader.start_on(flights, picky, work.get_executor(), "k", task);
+  joiner.start(flights, picky, "k", make_task());
+  poll(work);
+  refusals = 3;
+  resolve(task, 7);
+  poll(work);
+  poll(io);
+  EXPECT_FALSE(leader.done() || joiner.done());
+  pass(flights, 1ms);
+  pass(flights, 1ms);
+  EXPECT_FALSE(leader.done() || joiner.done()) << "resumed on a foreign thread";
+  poll(io);
+  EXPECT_EQ(leader.value->number, 7);
+  EXPECT_EQ(joiner.value->number, 7);
+}
+
+TEST(R10, asio_a_refused_hand_over_of_a_context_that_goes_is_dropped_with_it) {
+  manual_group flights;
+  net::io_context work;
+  int refusals = 0;
+  auto const task = make_task();
+  handler_call leader;
+  {
+    net::io_context io;
+    net::any_io_executor const picky = refusing(io.get_executor(), &refusals);
+    leader.start_on(flights, picky, work.get_executor(), "k", task);
+    poll(work);
+    refusals = 1;
+    resolve(task, 7);
+    poll(work);
+  }
+  pass(flights, 1ms);
+  EXPECT_FALSE(leader.done());
+  EXPECT_EQ(refusals, 0);
+}
+
+TEST(R12, asio_callers_that_go_with_their_context_have_left) {
+  manual_group flights;
+  net::io_context work;
+  auto const task = make_task();
+  handler_call stays, goes;
+  {
+    net::io_context io;
+    goes.start_on(flights, io.get_executor(), work.get_executor(), "k", task);
+    poll(work);
+    poll(io);
+    EXPECT_EQ(flights.stats().waiters, 1u);
+  }
+  EXPECT_EQ(flights.stats().waiters, 0u);
+  EXPECT_FALSE(flights.has("k"));
+  poll(work);
+  EXPECT_TRUE(task->stop_requested);
+  resolve(task, 1);
+  poll(work);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R14, asio_a_cancelled_caller_gets_operation_aborted_in_a_type_of_its_own) {
+  manual_group flights;
+  net::io_context io;
+  for (auto const type : {net::cancellation_type::terminal, net::cancellation_type::partial, net::cancellation_type::total}) {
+    auto const task = make_task();
+    handler_call a, b;
+    a.start(flights, io.get_executor(), "k", task);
+    b.start(flights, io.get_executor(), "k", make_task());
+    poll(io);
+    b.cancel.emit(type);
+    EXPECT_FALSE(b.done()) << "completed inside emit";
+    poll(io);
+    ASSERT_TRUE(b.failed_with<cacheflight::caller_cancelled_error>());
+    EXPECT_FALSE(b.failed_with<cacheflight::error>());
+    try {
+      std::rethrow_exception(b.error);
+    } catch (boost::system::system_error const& e) {
+      EXPECT_EQ(e.code(), net::error::operation_aborted);
+    }
+    EXPECT_FALSE(a.done());
+    resolve(task, 1);
+    poll(io);
+    a.cancel.emit(type);  // after completion: harmless
+    b.cancel.emit(type);
+    poll(io);
+    EXPECT_EQ(a.completions, 1);
+    EXPECT_EQ(b.completions, 1);
+  }
+}
+
+net::awaitable<void> cancelled_before(manual_group& flights, task_ptr task, bool throws, std::exception_ptr& error, int& got) {
+  (void)co_await net::this_coro::throw_if_cancelled(false);
+  net::steady_timer timer(co_await net::this_coro::executor, 1h);
+  (void)co_await timer.async_wait(net::as_tuple(net::use_awaitable));  // ends when this coroutine is cancelled
+  (void)co_await net::this_coro::throw_if_cancelled(throws);
+  try {
+    got = (co_await flights.run("k", controlled_task<answer>, task, sentinel(task)))->number;
+  } catch (...) {
+    error = std::current_exception();
+  }
+}
+
+TEST(R14, asio_a_caller_that_was_cancelled_before_is_refused_or_not_as_it_asked_of_its_coroutine) {
+  for (bool const throws : {true, false}) {
+    manual_group flights;
+    net::io_context io;
+    net::cancellation_signal cancel;
+    auto const task = make_task();
+    task->inline_value = 7;
+    std::exception_ptr error;
+    int got = 0;
+    net::co_spawn(io, cancelled_before(flights, task, throws, error, got), net::bind_cancellation_slot(cancel.slot(), net::detached));
+    poll(io);
+    cancel.emit(net::cancellation_type::terminal);
+    poll(io);
+    EXPECT_EQ(error != nullptr, throws);
+    EXPECT_EQ(got, throws ? 0 : 7);
+    EXPECT_EQ(flights.size(), 0u);
+  }
+}
+
+net::awaitable<answer> takes_token(std::stop_token token, task_ptr task, sentinel) {
+  std::stop_callback const note(token, [&] { task->stop_requested = true; });
+  auto const where = co_await net::this_coro::executor;
+  net::steady_timer timer(where, 1h);
+  ++task->invoked;
+  co_await timer.async_wait(net::use_awaitable);
+  co_return answer(1);
+}
+
+TEST(R16, asio_a_task_is_told_through_its_stop_token_and_through_its_cancellation_state) {
+  manual_group flights;
+  net::io_context io;
+  auto const task = make_task();
+  auto const with_token = [task](std::stop_token token) { return takes_token(std::move(token), task, sentinel(task)); };
+  bool done = false;
+  cacheflight::async_run(flights, io.get_executor(), "k", with_token,
+                         [&](std::exception_ptr, std::shared_ptr<answer const>) { done = true; });
+  poll(io);
+  EXPECT_EQ(task->invoked, 1);
+  flights.cancel("k");
+  EXPECT_TRUE(task->stop_requested);
+  EXPECT_FALSE(task->unwound);
+  poll(io);  // its timer was cancelled by the per-operation cancellation: the task has unwound
+  EXPECT_TRUE(done);
+  EXPECT_TRUE(task->unwound);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+net::awaitable<void> await_token_task(manual_group& flights, task_ptr task, std::exception_ptr& error) {
+  try {
+    (void)co_await flights.run("k", takes_token, task, sentinel(task));
+  } catch (...) {
+    error = std::current_exception();
+  }
+}
+
+TEST(R16, asio_a_leading_stop_token_is_supplied) {
+  manual_group flights;
+  net::io_context io;
+  auto const task = make_task();
+  std::exception_ptr error;
+  net::co_spawn(io, await_token_task(flights, task, error), net::detached);
+  poll(io);
+  EXPECT_EQ(task->invoked, 1);
+  flights.cancel("k");
+  EXPECT_TRUE(task->stop_requested) << "on the thread that cancels, before cancel() returns";
+  poll(io);
+  EXPECT_TRUE(error);
+  EXPECT_TRUE(task->unwound);
+}
+
+net::awaitable<int, net::io_context::executor_type> on_a_plain_executor(std::stop_token token, bool& stopped, bool& aborted) {
+  std::stop_callback const note(token, [&] { stopped = true; });
+  net::basic_waitable_timer<std::chrono::steady_clock, net::wait_traits<std::chrono::steady_clock>, net::io_context::executor_type>
+      timer(co_await net::this_coro::executor, 1h);
+  try {
+    co_await timer.async_wait(net::use_awaitable_t<net::io_context::executor_type>());
+  } catch (...) {
+    aborted = true;
+  }
+  co_return 1;
+}
+
+TEST(R16, asio_where_nothing_can_serialize_the_emission_only_the_token_is_used) {
+  cacheflight::group flights;
+  net::io_context io;
+  bool stopped = false, aborted = false;
+  bool done = false;
+  cacheflight::async_run(flights, io.get_executor(), "k",
+                         std::bind_front(on_a_plain_executor, std::stop_token(), std::ref(stopped), std::ref(aborted)),
+                         [&](std::exception_ptr e, std::shared_ptr<int const>) { done = e != nullptr; });
+  poll(io);
+  flights.cancel("k");
+  poll(io);
+  EXPECT_TRUE(done);
+  EXPECT_FALSE(aborted);
+}
+
+TEST(R17, asio_callers_elsewhere_are_freed_from_a_context_that_merely_stopped) {
+  manual_group flights;
+  net::io_context stopped, other;
+  auto const task = make_task();
+  handler_call leader, joiner;
+  leader.start(flights, stopped.get_executor(), "k", task, run_options().timeout(1s));
+  poll(stopped);
+  stopped.stop();
+  joiner.start(flights, other.get_executor(), "k", make_task());
+  poll(other);
+  pass(flights, 1s);
+  poll(other);
+  EXPECT_TRUE(joiner.failed_with<cacheflight::timeout_error>());
+  EXPECT_FALSE(flights.has("k"));
+  poll(stopped);
+  EXPECT_TRUE(leader.failed_with<cacheflight::timeout_error>());
+  EXPECT_TRUE(task->stop_requested);
+  resolve(task, 1);
+  poll(stopped);
+}
+
+TEST(R28, asio_each_waiter_resumes_on_its_own_executor) {
+  manual_group flights;
+  net::io_context first, second;
+  auto const strand = net::make_strand(second);
+  auto const task = make_task();
+  handler_call a, b;
+  a.start(flights, first.get_executor(), "k", task);
+  b.start(flights, strand, "k", make_task());
+  a.on_complete = [&] { EXPECT_TRUE(first.get_executor().running_in_this_thread()); };
+  b.on_complete = [&] { EXPECT_TRUE(strand.running_in_this_thread()); };
+  poll(first);
+  resolve(task, 7);
+  poll(first);
+  EXPECT_TRUE(a.done());
+  EXPECT_FALSE(b.done());
+  poll(second);
+  EXPECT_TRUE(b.done());
+}
+
+TEST(R28, asio_a_bound_executor_wins_over_the_given_one_and_the_task_stays_on_the_given) {
+  manual_group flights;
+  net::io_context io, bound;
+  auto const task = make_task();
+  bool done = false;
+  task->when_invoked = [&] { EXPECT_TRUE(io.get_executor().running_in_this_thread()); };
+  cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
+                         net::bind_executor(bound.get_executor(), [&](std::exception_ptr, std::shared_ptr<answer const> v) {
+                           EXPECT_TRUE(bound.get_executor().running_in_this_thread());
+                           done = v->number == 7;
+                         }));
+  poll(io);
+  resolve(task, 7);
+  poll(io);
+  EXPECT_FALSE(done);
+  poll(bound);
+  EXPECT_TRUE(done);
+}
+
+TEST(R30, asio_a_waiting_call_keeps_its_context_running) {
+  cacheflight::group flights;
+  net::thread_pool pool(1);
+  net::io_context io;
+  std::promise<void> may_answer;
+  bool done = false;
+  cacheflight::async_run(flights, io.get_executor(), "k",
+                         cacheflight::on(pool.get_executor(), std::bind_front(
+                                                                  [](std::future<void> gate) -> net::awaitable<int> {
+                                                                    gate.wait();
+                                                                    co_return 7;
+                                                                  },
+                                                                  may_answer.get_future())),
+                         [&](std::exception_ptr, std::shared_ptr<int const> v) { done = *v == 7; });
+  EXPECT_EQ(io.poll(), 0u);
+  EXPECT_FALSE(io.stopped()) << "out of work while a caller waits";
+  may_answer.set_value();
+  io.run();
+  EXPECT_TRUE(done);
+  pool.join();
+}
+
+net::awaitable<void> wait_at_most(cacheflight::group& flights, std::chrono::nanoseconds limit, task_ptr task, std::size_t& winner) {
+  using namespace net::experimental::awaitable_operators;
+  net::steady_timer timer(co_await net::this_coro::executor, limit);
+  auto run = flights.run("k", controlled_task<answer>, task, sentinel(task));
+  auto wait = timer.async_wait(net::use_awaitable);
+  auto both = std::move(run) || std::move(wait);
+  winner = (co_await std::move(both)).index();
+}
+
+TEST(R11, asio_run_composes_with_awaitable_operators) {
+  cacheflight::group flights;
+  net::io_context io;
+  auto const task = make_task();
+  task->obeys = true;
+  std::size_t winner = 9;
+  net::co_spawn(io, wait_at_most(flights, 1ns, task, winner), net::detached);
+  io.run();
+  EXPECT_EQ(winner, 1u);
+  EXPECT_TRUE(task->stop_requested);
+  EXPECT_TRUE(task->unwound);
+  EXPECT_EQ(flights.stats().cancelled, 1u);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its_own) {
+  cacheflight::group flights;
+  net::io_context io, work;
+  auto const task = make_task();
+  task->inline_value = 7;
+  task->when_invoked = [&] { EXPECT_TRUE(work.get_executor().running_in_this_thread()); };
+  bool done = false;
+  struct local {
+    static net::awaitable<void> caller(cacheflight::group& g, net::any_io_executor where, net::any_io_executor mine, task_ptr t,
+                                       bool& finished) {
+      auto const got = co_await g.run("k", cacheflight::on(where, controlled_task<answer>), t, sentinel(t));
+      EXPECT_TRUE(mine == co_await net::this_coro::executor);
+      finished = got->number == 7;
+    }
+  };
+  net::co_spawn(io, local::caller(flights, work.get_executor(), io.get_executor(), task, done), net::detached);
+  poll(io);
+  EXPECT_EQ(task->invoked, 0);
+  poll(work);
+  EXPECT_FALSE(done);
+  poll(io);
+  EXPECT_TRUE(done);
+}
+
+}  // namespace
+}  // namespace cacheflight_test

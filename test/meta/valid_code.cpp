@@ -1,0 +1,2 @@
+// expect: never seen
+int main() {}

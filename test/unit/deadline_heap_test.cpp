@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+#include <cacheflight/detail/deadline_heap.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <random>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using time_point = std::chrono::steady_clock::time_point;
+using cacheflight::detail::deadline_of;
+using heap = cacheflight::detail::deadline_heap<time_point>;
+
+struct timer : cacheflight::detail::deadline_node<time_point> {
+  explicit timer(deadline_of whose = deadline_of::flight, int at = 0)
+      : cacheflight::detail::deadline_node<time_point>(whose) {
+    when = time_point(std::chrono::seconds(at));
+  }
+};
+
+TEST(deadline_heap, is_empty_at_first) {
+  heap timers;
+  EXPECT_EQ(timers.top(), nullptr);
+  timer never_armed;
+  EXPECT_EQ(never_armed.when, time_point());
+  EXPECT_FALSE(never_armed.armed);
+  timers.remove(never_armed);  // does nothing
+  EXPECT_EQ(timers.top(), nullptr);
+}
+
+TEST(deadline_heap, a_node_without_a_deadline_has_none) {
+  cacheflight::detail::deadline_node<time_point>* const none = nullptr;
+  static_cast<void>(none);
+  struct bare : cacheflight::detail::deadline_node<time_point> {
+    bare() : cacheflight::detail::deadline_node<time_point>(deadline_of::waiter) {}
+  } const node;
+  EXPECT_EQ(node.when, time_point::max());
+}
+
+TEST(deadline_heap, the_earliest_is_on_top) {
+  heap timers;
+  timer late(deadline_of::flight, 3), early(deadline_of::flight, 1), between(deadline_of::flight, 2);
+  timers.push(late);
+  EXPECT_EQ(timers.top(), &late);
+  timers.push(early);
+  EXPECT_EQ(timers.top(), &early);
+  timers.push(between);
+  EXPECT_EQ(timers.top(), &early);
+  timers.remove(early);
+  EXPECT_FALSE(early.armed);
+  EXPECT_EQ(timers.top(), &between);
+  timers.remove(between);
+  timers.remove(between);  // does nothing
+  EXPECT_EQ(timers.top(), &late);
+  timers.remove(late);
+  EXPECT_EQ(timers.top(), nullptr);
+}
+
+TEST(deadline_heap, at_a_tie_the_flight_comes_before_the_waiters) {  // rule 18
+  for (int position = 0; position < 4; ++position) {
+    heap timers;
+    std::deque<timer> waiters;
+    timer flight(deadline_of::flight, 1);
+    for (int i = 0; i < 4; ++i) {
+      if (i == position) timers.push(flight);
+      timers.push(waiters.emplace_back(deadline_of::waiter, 1));
+    }
+    EXPECT_EQ(timers.top(), &flight) << "pushed at position " << position;
+    timers.remove(flight);
+    EXPECT_EQ(timers.top()->of, deadline_of::waiter);
+  }
+}
+
+TEST(deadline_heap, an_earlier_waiter_comes_before_a_later_flight) {
+  heap timers;
+  timer flight(deadline_of::flight, 2), waiter(deadline_of::waiter, 1);
+  timers.push(flight);
+  timers.push(waiter);
+  EXPECT_EQ(timers.top(), &waiter);
+}
+
+// The model: a multimap ordered by (time, whose). Few distinct times, so that there are many ties.
+void compare_with_model(std::uint32_t seed, int steps, std::size_t nodes, int times) {
+  std::mt19937 random(seed);
+  heap timers;
+  std::deque<timer> all;
+  for (std::size_t i = 0; i < nodes; ++i) all.emplace_back(i % 3 ? deadline_of::waiter : deadline_of::flight);
+  std::multimap<std::pair<time_point, deadline_of>, timer*> model;
+  auto const key_of = [](timer const& t) { return std::pair(t.when, t.of); };
+  auto const forget = [&](timer& t) {
+    auto [at, end] = model.equal_range(key_of(t));
+    while (at != end && at->second != &t) ++at;
+    ASSERT_NE(at, end);
+    model.erase(at);
+  };
+  for (int step = 0; step < steps; ++step) {
+    timer& one = all[random() % nodes];
+    unsigned const what = random() % 8;
+    if (what == 0 && timers.top()) {  // as the driver does
+      timer& top = *static_cast<timer*>(timers.top());
+      forget(top);
+      timers.remove(top);
+    } else if (one.armed) {  // anywhere in the heap
+      forget(one);
+      timers.remove(one);
+      ASSERT_FALSE(one.armed);
+    } else {
+      one.when = time_point(std::chrono::seconds(random() % static_cast<unsigned>(times)));
+      timers.push(one);
+      model.emplace(key_of(one), &one);
+      ASSERT_TRUE(one.armed);
+    }
+    if (model.empty()) {
+      ASSERT_EQ(timers.top(), nullptr);
+    } else {
+      ASSERT_NE(timers.top(), nullptr);
+      ASSERT_EQ(key_of(*static_cast<timer*>(timers.top())), model.begin()->first) << "step " << step;
+    }
+  }
+  while (timers.top()) {  // the rest comes out in order
+    timer& top = *static_cast<timer*>(timers.top());
+    ASSERT_EQ(key_of(top), model.begin()->first);
+    forget(top);
+    timers.remove(top);
+  }
+  EXPECT_TRUE(model.empty());
+}
+
+TEST(deadline_heap, behaves_like_a_multimap) {
+  for (std::uint32_t seed = 1; seed <= 20; ++seed) compare_with_model(seed, 3'000, 10 + seed * 10, seed % 2 ? 20 : 100'000);
+}
+
+TEST(deadline_heap, sorts_what_is_pushed_and_then_popped) {
+  std::mt19937 random(5);
+  heap timers;
+  std::deque<timer> all;
+  for (int i = 0; i < 2'000; ++i) timers.push(all.emplace_back(deadline_of::flight, static_cast<int>(random() % 10'000)));
+  time_point last{};
+  for (std::size_t left = all.size(); left > 0; --left) {
+    ASSERT_NE(timers.top(), nullptr);
+    ASSERT_GE(timers.top()->when, last);
+    last = timers.top()->when;
+    timers.remove(*timers.top());
+  }
+  EXPECT_EQ(timers.top(), nullptr);
+}
+
+}  // namespace

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+#include <cacheflight/detail/flight_table.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <new>
+#include <random>
+#include <set>
+#include <stdexcept>
+#include <unordered_map>
+
+namespace {
+thread_local bool no_memory = false;
+thread_local int refused = 0;
+}  // namespace
+
+// What the table allocates its buckets with. The rest of the program's allocations stays as it is.
+void* operator new[](std::size_t size, std::nothrow_t const&) noexcept {
+  if (no_memory) {
+    ++refused;
+    return nullptr;
+  }
+  try {
+    return ::operator new[](size);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+namespace {
+
+struct flight : cacheflight::detail::table_links<flight> {
+  int key = 0;
+};
+using table = cacheflight::detail::flight_table<flight>;
+
+/// Memory for buckets is short as long as this lives.
+struct shortage {
+  shortage() { no_memory = true; }
+  ~shortage() { no_memory = false; }
+};
+
+flight* find(table const& in, std::uint64_t hash, int key) {
+  return in.find(hash, [&](flight const& f) { return f.key == key; });
+}
+
+TEST(flight_table, is_empty_at_first) {
+  table flights(0);
+  EXPECT_EQ(flights.size(), 0U);
+  EXPECT_EQ(find(flights, 1, 1), nullptr);
+  flights.for_each([](flight&) { ADD_FAILURE(); });
+}
+
+TEST(flight_table, finds_what_was_inserted_until_it_is_unlinked) {
+  table flights(0);
+  flight one;
+  one.hash = 17, one.key = 1;
+  flights.insert(one);
+  EXPECT_EQ(find(flights, 17, 1), &one);
+  EXPECT_EQ(find(flights, 17, 2), nullptr);
+  EXPECT_EQ(flights.size(), 1U);
+  flights.unlink(one);
+  EXPECT_EQ(find(flights, 17, 1), nullptr);
+  EXPECT_EQ(flights.size(), 0U);
+  EXPECT_EQ(one.link, nullptr);
+}
+
+TEST(flight_table, equal_hashes_are_told_apart_by_the_key) {
+  table flights(0);
+  std::deque<flight> all(50);
+  for (int i = 0; i < 50; ++i) {
+    flight& f = all[static_cast<std::size_t>(i)];
+    f.hash = 7, f.key = i;
+    flights.insert(f);
+  }
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(find(flights, 7, i), &all[static_cast<std::size_t>(i)]);
+}
+
+TEST(flight_table, the_key_is_not_compared_where_the_hash_differs) {
+  table flights(0);
+  flight one;
+  one.hash = 8;
+  flights.insert(one);  // a table that never grew has one bucket
+  EXPECT_EQ(flights.find(16, [](flight const&) -> bool { throw std::logic_error("compared"); }), nullptr);
+}
+
+TEST(flight_table, passes_on_what_the_comparison_throws) {
+  table flights(0);
+  flight one;
+  one.hash = 8;
+  flights.insert(one);
+  auto const thrower = [](flight const&) -> bool { throw std::runtime_error("equal"); };
+  EXPECT_THROW(static_cast<void>(flights.find(8, thrower)), std::runtime_error);
+  EXPECT_EQ(find(flights, 8, 0), &one);
+}
+
+TEST(flight_table, grows_so_that_chains_stay_short) {
+  table flights(3);
+  std::deque<flight> all(10'000);
+  int key = 0;
+  for (flight& f : all) {
+    f.hash = static_cast<std::uint64_t>(key) << 3;  // the lowest three bits are somebody else's
+    f.key = key++;
+    flights.insert(f);
+  }
+  ASSERT_EQ(flights.size(), all.size());
+  std::size_t longest = 0;
+  for (flight const& f : all) {
+    std::size_t length = 0;
+    for (flight const* in_chain = &f; in_chain; in_chain = in_chain->next_in_bucket) ++length;
+    longest = std::max(longest, length);
+  }
+  EXPECT_LE(longest, 2U);
+  for (flight& f : all) ASSERT_EQ(find(flights, f.hash, f.key), &f);
+}
+
+TEST(flight_table, the_visitor_may_unlink_what_it_is_given) {
+  table flights(0);
+  std::deque<flight> all(300);
+  int key = 0;
+  for (flight& f : all) {
+    f.key = key++;
+    f.hash = static_cast<std::uint64_t>(f.key % 40);  // chains of several
+    flights.insert(f);
+  }
+  std::set<int> visited;
+  flights.for_each([&](flight& f) {
+    EXPECT_TRUE(visited.insert(f.key).second) << "visited twice";
+    if (f.key % 3) flights.unlink(f);
+  });
+  EXPECT_EQ(visited.size(), all.size());
+  EXPECT_EQ(flights.size(), 100U);
+  for (flight const& f : all) EXPECT_EQ(find(flights, f.hash, f.key), f.key % 3 ? nullptr : &f);
+  // As `clear()` does: the link that the visitor's flight is chained by is used for something else at once.
+  flight* chain = nullptr;
+  std::size_t cleared = 0;
+  flights.for_each([&](flight& f) {
+    flights.unlink(f);
+    f.next_in_bucket = std::exchange(chain, &f);
+    ++cleared;
+  });
+  EXPECT_EQ(cleared, 100U);
+  EXPECT_EQ(flights.size(), 0U);
+}
+
+TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
+  table flights(0);
+  std::deque<flight> all(200);
+  int key = 0;
+  auto const fill = [&](std::size_t count) {
+    for (std::size_t end = static_cast<std::size_t>(key) + count; static_cast<std::size_t>(key) < end; ++key) {
+      flight& f = all[static_cast<std::size_t>(key)];
+      f.key = key, f.hash = static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15;
+      flights.insert(f);
+    }
+  };
+  {
+    shortage const now;
+    refused = 0;
+    fill(5);  // not even the first buckets
+    EXPECT_GT(refused, 0) << "the failure was not injected";
+    for (int i = 0; i < key; ++i) EXPECT_NE(find(flights, all[static_cast<std::size_t>(i)].hash, i), nullptr);
+  }
+  fill(50);
+  {
+    shortage const now;
+    refused = 0;
+    fill(100);
+    EXPECT_GT(refused, 0) << "the failure was not injected";
+  }
+  for (int i = 0; i < key; i += 2) flights.unlink(all[static_cast<std::size_t>(i)]);
+  fill(45);  // memory is back: grows after all
+  EXPECT_EQ(flights.size(), 77U + 45U);
+  for (int i = 0; i < key; ++i) {
+    flight& f = all[static_cast<std::size_t>(i)];
+    EXPECT_EQ(find(flights, f.hash, i), i < 155 && i % 2 == 0 ? nullptr : &f);
+  }
+}
+
+void compare_with_model(std::uint32_t seed, unsigned shift, unsigned hash_bits) {
+  std::mt19937_64 random(seed);
+  table flights(shift);
+  std::unordered_map<int, std::unique_ptr<flight>> model;
+  auto const hash_of = [&](int key) {
+    return (static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15) >> (64 - hash_bits) << shift;
+  };
+  for (int step = 0; step < 5'000; ++step) {
+    no_memory = random() % 4 == 0;
+    int const key = static_cast<int>(random() % 200);
+    flight* const found = find(flights, hash_of(key), key);
+    auto const at = model.find(key);
+    ASSERT_EQ(found, at == model.end() ? nullptr : at->second.get());
+    if (random() % 500 == 0) {
+      std::size_t visited = 0;
+      flights.for_each([&](flight& f) {
+        ++visited;
+        ASSERT_EQ(model.at(f.key).get(), &f);
+        if (f.key % 2) flights.unlink(f), model.erase(f.key);
+      });
+      ASSERT_GE(visited, model.size());
+    } else if (found) {
+      flights.unlink(*found);
+      model.erase(at);
+    } else {
+      auto fresh = std::make_unique<flight>();
+      fresh->key = key, fresh->hash = hash_of(key);
+      flights.insert(*fresh);
+      model.emplace(key, std::move(fresh));
+    }
+    ASSERT_EQ(flights.size(), model.size());
+  }
+  no_memory = false;
+}
+
+TEST(flight_table, behaves_like_an_unordered_map) {
+  for (std::uint32_t seed = 1; seed <= 12; ++seed) compare_with_model(seed, seed % 4, seed % 3 ? 50 : 4);
+}
+
+}  // namespace

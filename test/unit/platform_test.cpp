@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+#include <cacheflight/platform.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <future>
+#include <latch>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace {
+
+using namespace std::chrono_literals;
+using clock_type = std::chrono::steady_clock;
+using time_point = clock_type::time_point;
+using driver = cacheflight::thread_driver<clock_type>;
+
+constexpr time_point nothing = time_point::max();
+
+/// Plays the core: each round of the driver's thread calls the function that is up, with the number of the round.
+class script : public cacheflight::deadline_work<clock_type> {
+ public:
+  explicit script(std::function<time_point(int)> round) : round_(std::move(round)) {}
+
+  time_point run_due() noexcept override {
+    int const number = rounds_.fetch_add(1) + 1;
+    time_point const next = round_(number);
+    std::scoped_lock const lock(mutex_);
+    done_ = number;
+    changed_.notify_all();
+    return next;
+  }
+  void retain() noexcept override { references_.fetch_add(1); }
+  void release() noexcept override {
+    std::scoped_lock const lock(mutex_);  // held to the end: the waiting thread destroys this
+    references_.fetch_sub(1);
+    changed_.notify_all();
+  }
+
+  void wait_for_round(int number) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return done_ >= number; });
+  }
+  void wait_until_released() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return references_ == 0; });
+  }
+  [[nodiscard]] int rounds() const { return rounds_; }
+  [[nodiscard]] int references() const { return references_; }
+
+ private:
+  std::function<time_point(int)> round_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int done_ = 0;
+  std::atomic<int> rounds_{0};
+  std::atomic<int> references_{0};
+};
+
+TEST(thread_driver, starts_one_thread_when_it_is_first_needed) {
+  std::promise<std::thread::id> thread;
+  script work([&](int number) {
+    if (number == 1) thread.set_value(std::this_thread::get_id());
+    return nothing;
+  });
+  driver timer;
+  EXPECT_EQ(work.references(), 0);
+  timer.ensure(work);
+  timer.ensure(work);
+  EXPECT_EQ(work.references(), 1);  // the thread's
+  EXPECT_NE(thread.get_future().get(), std::this_thread::get_id());
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, many_threads_start_one_thread) {
+  script work([](int) { return nothing; });
+  driver timer;
+  std::latch together(4);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      together.arrive_and_wait();
+      timer.ensure(work);
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(work.references(), 1);
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, works_again_when_the_next_thing_is_due) {
+  std::promise<time_point> second;
+  time_point due{};
+  script work([&](int number) {
+    if (number == 1) return due = clock_type::now() + 2ms;
+    if (number == 2) second.set_value(clock_type::now());
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  time_point const woken = second.get_future().get();
+  EXPECT_GE(woken, due);
+  timer.close();
+}
+
+TEST(thread_driver, a_deadline_in_the_past_is_due_at_once) {
+  script work([](int number) { return number == 1 ? clock_type::now() - 1h : nothing; });
+  driver timer;
+  timer.ensure(work);
+  work.wait_for_round(2);
+  timer.close();
+}
+
+TEST(thread_driver, arming_wakes_a_thread_that_waits_for_nothing) {
+  script work([](int) { return nothing; });
+  driver timer;
+  timer.ensure(work);
+  work.wait_for_round(1);
+  timer.arm(clock_type::now());
+  work.wait_for_round(2);
+  timer.close();
+}
+
+TEST(thread_driver, an_earlier_deadline_wakes_a_later_one_does_not_hide_it) {
+  time_point const far = clock_type::now() + 1h;
+  script work([&](int number) { return number < 3 ? far : nothing; });
+  driver timer;
+  timer.ensure(work);
+  work.wait_for_round(1);
+  timer.arm(clock_type::now());
+  work.wait_for_round(2);
+  timer.arm(clock_type::now() + 1ms);
+  timer.arm(far + 1h);  // must not replace the earlier one
+  work.wait_for_round(3);
+  timer.close();
+}
+
+TEST(thread_driver, what_is_armed_while_it_works_is_not_lost) {
+  std::latch working(1), armed(1);
+  script work([&](int number) {
+    if (number == 1) {
+      working.count_down();
+      armed.wait();
+    }
+    return nothing;  // it had looked before the deadline was there
+  });
+  driver timer;
+  timer.ensure(work);
+  working.wait();
+  timer.arm(clock_type::now());
+  armed.count_down();
+  work.wait_for_round(2);
+  timer.close();
+}
+
+TEST(thread_driver, what_is_armed_while_it_works_is_not_lost_among_later_ones) {
+  time_point const far = clock_type::now() + 1h;
+  std::latch working(1), armed(1);
+  script work([&](int number) {
+    if (number == 1) {
+      working.count_down();
+      armed.wait();
+      return far;
+    }
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  working.wait();
+  timer.arm(clock_type::now());
+  armed.count_down();
+  work.wait_for_round(2);
+  timer.close();
+}
+
+TEST(thread_driver, every_arming_is_seen) {  // as the core does it: publish the deadline, then arm
+  constexpr int deadlines = 2'000;
+  std::atomic<int> armed{0}, seen{0};
+  script work([&](int) {
+    seen = armed.load();
+    seen.notify_all();
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  for (int i = 1; i <= deadlines; ++i) {
+    armed = i;
+    timer.arm(clock_type::now());
+    for (int was = seen; was < i; was = seen) seen.wait(was);
+  }
+  timer.close();
+  EXPECT_EQ(seen, deadlines);
+}
+
+TEST(thread_driver, closing_without_a_thread_does_nothing) {
+  driver timer;
+  timer.close();
+  timer.close();
+}
+
+TEST(thread_driver, closing_ends_a_thread_that_waits) {
+  for (time_point const next : {nothing, clock_type::now() + 1h}) {
+    script work([&, first = true](int) mutable { return std::exchange(first, false) ? next : nothing; });
+    driver timer;
+    timer.ensure(work);
+    work.wait_for_round(1);
+    timer.close();
+    EXPECT_EQ(work.references(), 0);
+  }
+}
+
+TEST(thread_driver, closing_waits_for_the_work_under_way) {
+  std::latch working(1), closing(1);
+  bool finished = false;  // no atomic: `close` must order it
+  script work([&](int) {
+    working.count_down();
+    closing.wait();
+    for (int i = 0; i < 1'000; ++i) std::this_thread::yield();
+    finished = true;
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  working.wait();
+  closing.count_down();
+  timer.close();
+  EXPECT_TRUE(finished);
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, may_be_closed_and_destroyed_on_its_own_thread) {  // a callback that destroys the group
+  std::promise<void> gone;
+  struct owner final : cacheflight::deadline_work<clock_type> {
+    driver timer;
+    std::atomic<int> references{1};
+    std::promise<void>* gone = nullptr;
+    time_point run_due() noexcept override {
+      if (references == 1) return nothing;
+      timer.close();
+      release();  // the group's; the thread's is left
+      return nothing;
+    }
+    void retain() noexcept override { references.fetch_add(1); }
+    void release() noexcept override {
+      if (references.fetch_sub(1) != 1) return;
+      std::promise<void>* const tell = gone;
+      delete this;
+      tell->set_value();
+    }
+  };
+  auto* const core = new owner;
+  core->gone = &gone;
+  core->timer.ensure(*core);
+  gone.get_future().wait();
+}
+
+TEST(thread_driver, lingers_for_what_is_still_due_when_closed) {
+  std::atomic<bool> may_end{false};
+  script work([&](int) { return may_end ? nothing : clock_type::now() + 1h; });
+  auto timer = std::make_unique<driver>();
+  timer->ensure(work);
+  work.wait_for_round(1);
+  timer->close();  // returns, though something is due in an hour
+  EXPECT_EQ(work.references(), 1);
+  int const before = work.rounds();
+  may_end = true;
+  timer->arm(clock_type::now());
+  work.wait_until_released();
+  EXPECT_GT(work.rounds(), before);
+}
+
+TEST(thread_driver, a_lingering_thread_works_until_nothing_is_due) {
+  script work([&](int number) { return number < 10 ? clock_type::now() + 1ms : nothing; });
+  driver timer;
+  timer.ensure(work);
+  work.wait_for_round(1);
+  timer.close();
+  work.wait_until_released();
+  EXPECT_GE(work.rounds(), 10);
+}
+
+TEST(thread_driver, ensure_after_close_runs_and_ends_by_itself) {  // a hand-over that is refused after the group was destroyed
+  script work([](int number) { return number < 3 ? clock_type::now() : nothing; });
+  {
+    auto timer = std::make_unique<driver>();
+    timer->close();
+    timer->ensure(work);
+    work.wait_until_released();
+    EXPECT_GE(work.rounds(), 3);
+  }
+}
+
+TEST(std_platform, has_a_power_of_two_of_shards) {
+  std::size_t const shards = cacheflight::std_platform::shards();
+  EXPECT_TRUE(std::has_single_bit(shards));
+  EXPECT_GE(shards, 8U);
+  EXPECT_LE(shards, 256U);
+  EXPECT_EQ(cacheflight::std_platform::shards(), shards);
+}
+
+}  // namespace
