@@ -35,7 +35,6 @@
 #include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/awaitable.hpp>
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/error.hpp>
@@ -54,7 +53,6 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
@@ -110,8 +108,8 @@ class context_guard final : public pinned {
   /// A caller that waits on the context.
   class parked : public list_node {
    public:
-    /// The context is going. Leave, and destroy the handler, unless a thread has released the waiter already: then false.
-    [[nodiscard]] virtual bool evict() noexcept = 0;
+    /// The context is going. Leave, and destroy the handler, unless its turn is posted already.
+    virtual void evict() noexcept = 0;
 
    protected:
     ~parked() = default;
@@ -162,15 +160,10 @@ class context_guard final : public pinned {
     if (waiter.linked()) waiter.unlink();
   }
 
-  /// The context stays until `unpin`. Unconditional: for waiters, which the context's end finds under the core's lock.
-  [[nodiscard]] pinned* pin() noexcept {
+  /// The context stays until `unpin`. Null if it is going already.
+  [[nodiscard]] pinned* try_pin() noexcept {
     references_.fetch_add(1, std::memory_order_relaxed);
     pins_.fetch_add(1);
-    return this;
-  }
-  /// The same unless the context is going already: then null.
-  [[nodiscard]] pinned* try_pin() noexcept {
-    (void)pin();
     if (!down_.load()) return this;
     unpin();
     return nullptr;
@@ -200,31 +193,17 @@ class context_guard final : public pinned {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// No thread runs handlers of the context any more. Those who wait are evicted; who has been released is either posted already, and
-  /// destroyed with the context's queue, or was refused just now by a thread that has it pinned, and is found in a second round.
+  /// No thread runs handlers of the context any more. Who hands over to it now, from elsewhere, is waited for; from then on nobody does.
+  /// Those who wait are evicted; those whose turn is posted are destroyed with the context's queue.
   void shut_down() noexcept {
     down_.store(true);
-    evict_all();
-    {
-      std::unique_lock lock(mutex_);
-      unpinned_.wait(lock, [&] { return pins_.load() == 0; });
+    std::unique_lock lock(mutex_);
+    unpinned_.wait(lock, [&] { return pins_.load() == 0; });
+    while (parked* const waiter = parked_.pop_front()) {
+      lock.unlock();
+      waiter->evict();
+      lock.lock();
     }
-    evict_all();
-  }
-
-  void evict_all() noexcept {
-    list<parked> released;
-    for (;;) {
-      parked* waiter;
-      {
-        std::scoped_lock lock(mutex_);
-        waiter = parked_.pop_front();
-      }
-      if (!waiter) break;
-      if (!waiter->evict()) released.push_back(*waiter);
-    }
-    std::scoped_lock lock(mutex_);
-    parked_.splice(released);
   }
 
   std::atomic<std::size_t> references_{1};
@@ -286,19 +265,20 @@ template <class Own, class F, class Executor>
   return task.executor;
 }
 
-/// The reference to a task that some function object or coroutine frame of Asio's holds. If it is destroyed without `settle`, the task
-/// can no longer answer.
+/// What the function object or coroutine frame that runs a task holds of its flight. If it is destroyed before it has settled, the task can
+/// no longer answer.
 template <class Flight>
 class task_reference {
  public:
-  explicit task_reference(Flight* flight) noexcept : flight_(flight) {}
+  explicit task_reference(Flight* flight) noexcept : flight_(flight) { flight_->retain(); }
   task_reference(task_reference&& other) noexcept : flight_(std::exchange(other.flight_, nullptr)) {}
   task_reference& operator=(task_reference&&) = delete;
   ~task_reference() {
-    if (flight_) flight_->dropped();
+    if (!flight_) return;
+    flight_->dropped();
+    Flight::core_type::release(*flight_);
   }
   [[nodiscard]] Flight* operator->() const noexcept { return flight_; }
-  [[nodiscard]] Flight* release() noexcept { return std::exchange(flight_, nullptr); }
 
  private:
   Flight* flight_;
@@ -318,18 +298,23 @@ class task_flight final : public keyed_flight<P, Key> {
         task_(std::move(task)),
         running_(std::make_shared<running>(executor_of(task_->function(), leader))) {}
 
-  /// Consumes the task's reference. The caller is the leader's waiter, which keeps the flight alive.
+  /// The caller is the leader's waiter, which keeps the flight alive meanwhile.
   void start() noexcept {
     if (!core_type::may_start(*this)) return unwind(cause::abandoned, nullptr, nullptr);
     std::exception_ptr failure;
     try {
       auto const kept = running_;
-      net::co_spawn(kept->executor, launcher{reference(this)}, net::bind_cancellation_slot(kept->stop.slot(), finished{kept}));
+      net::co_spawn(kept->executor, launcher{reference(this)}, finished{kept});
     } catch (...) {
       failure = std::current_exception();
     }
-    if (launch_.exchange(launch::complete, std::memory_order_acq_rel) == launch::lost)
+    // An executor that refuses may still hold the function: a strand queues before its inner executor throws. It is disowned then.
+    progress before = progress::starting;
+    if (progress_.compare_exchange_strong(before, failure ? progress::settled : progress::started, std::memory_order_acq_rel)) {
+      if (failure) unwind(cause::rejected, nullptr, std::move(failure));
+    } else if (before == progress::lost) {
       unwind(failure ? cause::rejected : cause::abandoned, nullptr, std::move(failure));
+    }
     core_type::stoppable(*this);
   }
 
@@ -356,7 +341,9 @@ class task_flight final : public keyed_flight<P, Key> {
  private:
   friend class task_reference<task_flight>;
   using reference = task_reference<task_flight>;
-  enum class launch : unsigned char { in_progress, complete, lost };
+  /// Who settles: `starting`, nobody yet; `started`, the task's coroutine when it runs or is destroyed; `running`, the coroutine; `lost`,
+  /// destroyed while `start` was under way, which settles; `settled`, nobody any more.
+  enum class progress : unsigned char { starting, started, running, lost, settled };
 
   /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
   struct running {
@@ -370,9 +357,12 @@ class task_flight final : public keyed_flight<P, Key> {
     net::cancellation_signal stop;
   };
 
-  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine.
+  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine. It has no executor of its own, and is not
+  /// wrapped by a binder, so that co_spawn emits at once, here on the task's executor, instead of dispatching a raw pointer there.
   struct finished {
+    using cancellation_slot_type = net::cancellation_slot;
     std::shared_ptr<running> kept;
+    [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept { return kept->stop.slot(); }
     void operator()(std::exception_ptr) noexcept {}
   };
 
@@ -387,6 +377,7 @@ class task_flight final : public keyed_flight<P, Key> {
   };
 
   static net::awaitable<void, Executor> drive(reference self) {
+    if (!self->begin()) co_return;
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -401,7 +392,8 @@ class task_flight final : public keyed_flight<P, Key> {
       why = cause::rejected;
       failure = std::current_exception();
     }
-    self.release()->unwind(why, std::move(value), std::move(failure));
+    self->progress_.store(progress::settled, std::memory_order_release);
+    self->unwind(why, std::move(value), std::move(failure));
   }
 
   [[nodiscard]] net::awaitable<Answer, Executor> invoke() { return (*task_)(token_.get_token()); }
@@ -413,8 +405,18 @@ class task_flight final : public keyed_flight<P, Key> {
     core_type::settle(*this, why, std::move(value), std::move(failure));
   }
 
+  [[nodiscard]] bool begin() noexcept {
+    progress before = progress::starting;
+    return progress_.compare_exchange_strong(before, progress::running, std::memory_order_acq_rel) ||
+           (before == progress::started && progress_.compare_exchange_strong(before, progress::running, std::memory_order_acq_rel));
+  }
+
+  void retain() noexcept { core_type::retain(*this); }
+
   void dropped() noexcept {
-    if (launch_.exchange(launch::lost, std::memory_order_acq_rel) == launch::complete) unwind(cause::abandoned, nullptr, nullptr);
+    progress before = progress::starting;
+    if (progress_.compare_exchange_strong(before, progress::lost, std::memory_order_acq_rel)) return;
+    if (before != progress::settled) unwind(cause::abandoned, nullptr, nullptr);
   }
 
   [[nodiscard]] static std::stop_source make_token() {
@@ -425,7 +427,7 @@ class task_flight final : public keyed_flight<P, Key> {
   std::optional<Task> task_;
   std::shared_ptr<running> running_;  // under the shard's lock once the flight is visible
   std::stop_source token_ = make_token();
-  std::atomic<launch> launch_{launch::in_progress};
+  std::atomic<progress> progress_{progress::starting};
 };
 
 /// A caller of Asio's, whatever it waits as.
@@ -439,7 +441,11 @@ class caller : public waiter<P>, private context_guard::parked {
     if (core_type::leave(*this)) hand_over_or_strand();
   }
 
-  [[nodiscard]] pinned* pin() noexcept override { return context_ ? context_->pin() : nullptr; }
+  [[nodiscard]] bool pin(pin_guard& guard) noexcept override {
+    if (!context_) return true;
+    guard.reset(context_->try_pin());
+    return guard != nullptr;
+  }
 
   /// The posted function object was destroyed without being called, or the context is going: destroy the handler.
   virtual void drop_turn() noexcept = 0;
@@ -499,16 +505,17 @@ class caller : public waiter<P>, private context_guard::parked {
   /// Posts the caller's turn to its executor. False: refused, nothing has changed.
   template <class Executor, class Allocator>
   [[nodiscard]] bool post_turn(Executor ex, Allocator const& allocator) noexcept {
-    posting now{this, false};
+    posting now{this};
     posting* const outer = std::exchange(posting_now, &now);
-    bool refused = false;
     try {
       net::post(ex, turn<Allocator>{this, allocator});
     } catch (...) {
-      refused = true;
+      if (now.taken) std::terminate();  // the handler threw, inside of post, where nobody can catch it
+      posting_now = outer;
+      if (!now.dropped) disown_(disowned_);  // still in some queue: a strand queues before its inner executor throws
+      return false;
     }
     posting_now = outer;
-    if (refused) return false;
     if (now.dropped) drop_turn();
     return true;
   }
@@ -527,7 +534,9 @@ class caller : public waiter<P>, private context_guard::parked {
   /// A post under way on this thread. An executor that throws destroys the function object it was given: the turn is not lost then.
   struct posting {
     caller* self;
-    bool dropped;
+    bool dropped = false, taken = false;
+
+    static posting* of(caller* c) noexcept { return posting_now && posting_now->self == c ? posting_now : nullptr; }
   };
   static inline thread_local posting* posting_now = nullptr;
 
@@ -535,18 +544,29 @@ class caller : public waiter<P>, private context_guard::parked {
   class turn {
    public:
     using allocator_type = Allocator;
-    turn(caller* self, Allocator const& allocator) noexcept : self_(self), allocator_(allocator) {}
-    turn(turn&& other) noexcept : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_) {}
+    turn(caller* self, Allocator const& allocator) noexcept : self_(self), allocator_(allocator) { here(); }
+    turn(turn&& other) noexcept : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_) { here(); }
     turn& operator=(turn&&) = delete;
     ~turn() {
       if (!self_) return;
-      if (posting_now && posting_now->self == self_) posting_now->dropped = true;
+      if (posting* const now = posting::of(self_)) now->dropped = true;
       else self_->drop_turn();
     }
     [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator_; }
-    void operator()() { std::exchange(self_, nullptr)->take_turn(); }
+    void operator()() {
+      if (!self_) return;
+      if (posting* const now = posting::of(self_)) now->taken = true;
+      std::exchange(self_, nullptr)->take_turn();
+    }
 
    private:
+    /// The caller knows where its turn is, to disown it if the executor that has it refuses.
+    void here() noexcept {
+      if (!self_) return;
+      self_->disowned_ = this;
+      self_->disown_ = [](void* t) { static_cast<turn*>(t)->self_ = nullptr; };
+    }
+
     caller* self_;
     Allocator allocator_;
   };
@@ -554,13 +574,13 @@ class caller : public waiter<P>, private context_guard::parked {
   /// On the caller's executor.
   virtual void take_turn() = 0;
 
-  [[nodiscard]] bool evict() noexcept override {
-    if (this->joined() && !core_type::withdraw(*this)) return false;
-    drop_turn();
-    return true;
+  void evict() noexcept override {
+    if (!this->joined() || core_type::withdraw(*this)) drop_turn();
   }
 
   context_guard::reference context_;
+  void* disowned_ = nullptr;           // its turn, wherever it was moved to last; used only when a post threw
+  void (*disown_)(void*) = nullptr;
 };
 
 /// A coroutine that awaits `run`. Lives in the frame of the coroutine that `run` returns.
@@ -695,7 +715,6 @@ class handler_caller final : public caller<P> {
   handler_caller(Handler&& handler, IoExecutor const& io)
       : caller<P>(context_guard::of(net::get_associated_executor(handler, io))),
         work_(net::get_associated_executor(handler, io)),
-        io_work_(io),
         handler_(std::move(handler)) {}
   ~handler_caller() = default;
 
@@ -706,20 +725,24 @@ class handler_caller final : public caller<P> {
   /// The handler, when everything else is freed; the work guards go with it.
   struct taken {
     net::executor_work_guard<executor_type> work;
-    net::executor_work_guard<IoExecutor> io_work;
     Handler handler;
   };
   [[nodiscard]] taken take() noexcept {
     this->unpark();
-    if (auto slot = net::get_associated_cancellation_slot(handler_); slot.is_connected()) slot.clear();
+    clear_slot();
     allocator here(net::get_associated_allocator(handler_));
-    taken out{std::move(work_), std::move(io_work_), std::move(handler_)};
+    taken out{std::move(work_), std::move(handler_)};
     this->~handler_caller();
     std::allocator_traits<allocator>::deallocate(here, this, 1);
     return out;
   }
 
+  void clear_slot() noexcept {
+    if (auto slot = net::get_associated_cancellation_slot(handler_); slot.is_connected()) slot.clear();
+  }
+
   void take_turn() override {
+    clear_slot();
     std::exception_ptr failure;
     std::shared_ptr<void const> value;
     if (this->joined()) {
@@ -740,7 +763,6 @@ class handler_caller final : public caller<P> {
   void drop_turn() noexcept override { (void)take(); }
 
   net::executor_work_guard<executor_type> work_;
-  net::executor_work_guard<IoExecutor> io_work_;
   Handler handler_;
 };
 

@@ -3,7 +3,7 @@
 
 #include <cacheflight/detail/key.hpp>
 
-#include <stdexcept>
+#include <exception>
 #include <string_view>
 #include <utility>
 
@@ -13,9 +13,11 @@ namespace cacheflight::inline v1 {
 /// it: tasks' exceptions reach every waiter unchanged (contract rule 7).
 ///
 /// `what()` is a fixed text and never contains the key (rule 32): it is safe to log. `key()` is there for those who may see it.
-/// Copying is cheap and does not throw.
-class error : public std::runtime_error {
+/// Making and copying one does not throw.
+class error : public std::exception {
  public:
+  [[nodiscard]] char const* what() const noexcept override { return what_; }
+
   /// The key of the call, for string-like keys; empty for keys of other types (see `key_as`), and when memory was too short to copy it.
   [[nodiscard]] std::string_view key() const noexcept { return key_.view.text; }
 
@@ -26,9 +28,10 @@ class error : public std::runtime_error {
   }
 
  protected:
-  error(char const* what, detail::key_copy key) : std::runtime_error(what), key_(std::move(key)) {}
+  error(char const* what, detail::key_copy key) noexcept : what_(what), key_(std::move(key)) {}
 
  private:
+  char const* what_;
   detail::key_copy key_;
 };
 
@@ -41,7 +44,7 @@ enum class timeout_scope {
 /// A time limit set through `options` or `run_options` ran out. A task's own exceptions never turn into this (rule 19).
 class timeout_error : public error {
  public:
-  explicit timeout_error(timeout_scope scope, detail::key_copy key = {})
+  explicit timeout_error(timeout_scope scope, detail::key_copy key = {}) noexcept
       : error(scope == timeout_scope::flight ? "cacheflight: the task exceeded its timeout"
                                              : "cacheflight: the caller's wait_timeout ran out; the flight goes on",
               std::move(key)),
@@ -57,7 +60,7 @@ class timeout_error : public error {
 /// The call would have started a flight, but `options::max_keys` keys are in flight already (rule 21). Joining always works.
 class max_keys_error : public error {
  public:
-  explicit max_keys_error(detail::key_copy key = {})
+  explicit max_keys_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: max_keys flights are up; try again later or raise options::max_keys", std::move(key)) {}
 };
 
@@ -71,7 +74,7 @@ class cancelled_error : public error {
 /// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is untouched.
 class type_mismatch_error : public error {
  public:
-  explicit type_mismatch_error(detail::key_copy key = {})
+  explicit type_mismatch_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: a flight with another result type has this key; put what shapes the result into the key",
               std::move(key)) {}
 };
@@ -79,7 +82,7 @@ class type_mismatch_error : public error {
 /// The task can no longer answer: its coroutine was destroyed, its executor is gone, or its callback was dropped (rule 9).
 class abandoned_error : public error {
  public:
-  explicit abandoned_error(detail::key_copy key = {})
+  explicit abandoned_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: the task was destroyed before it answered", std::move(key)) {}
 };
 

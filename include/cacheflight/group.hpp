@@ -73,6 +73,8 @@ struct access;
 /// if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an exception happens outside of locks.
 template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
 class basic_group {
+  static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>, "cacheflight: pointers do not own their text; use std::string keys");
+
  public:
   using key_type = Key;
   using hasher = Hash;

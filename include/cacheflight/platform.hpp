@@ -33,7 +33,8 @@ class thread_driver {
  public:
   using time_point = typename Clock::time_point;
 
-  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started.
+  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it, lives as long as
+  /// the thread.
   void ensure(deadline_work<Clock>& work) {
     if (up_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
@@ -45,6 +46,7 @@ class thread_driver {
       work.release();
       throw;
     }
+    if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
     up_.store(true, std::memory_order_release);
   }
 
@@ -80,8 +82,10 @@ class thread_driver {
       wake_.store(time_point::max(), std::memory_order_release);
       time_point const next = work.run_due();
       std::unique_lock lock(mutex_);
+      if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
-        if (next == time_point::max()) {
+        if (wake_.load(std::memory_order_relaxed) == time_point::max()) {
+          up_.store(false, std::memory_order_relaxed);
           done_ = true;
           changed_.notify_all();
           break;
@@ -89,7 +93,6 @@ class thread_driver {
         lingers_ = true;
         changed_.notify_all();
       }
-      if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       while (closed_ == lingers_) {
         time_point const wake = wake_.load(std::memory_order_relaxed);
         if (wake == time_point::max()) changed_.wait(lock);

@@ -124,9 +124,10 @@ class waiter : public list_node, private deadline_node<typename P::clock::time_p
   /// the waiter may be gone already.
   [[nodiscard]] virtual bool hand_over() noexcept = 0;
 
-  /// Called under the lock before another thread than the caller's hands over. What it returns, if not null, keeps the waiter's memory
-  /// from vanishing while it is handed over, until `unpin`; needed where somebody else than the caller can destroy it.
-  [[nodiscard]] virtual pinned* pin() noexcept { return nullptr; }
+  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the caller, say its
+  /// context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is done. False: it is about to be
+  /// destroyed, and must not be touched once the lock is free.
+  [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
 
   [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
   [[nodiscard]] departure how_left() const noexcept { return left_; }
@@ -190,8 +191,8 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
   bool unwound_ = false;
   bool stoppable_ = false;   // the task can be asked to stop from now on
   bool deferred_ = false;    // closed while an event was being delivered; who delivers that one announces the end
-  bool announce_ = false;    // for whoever closed it: announce the end; comes with the open flight's reference
-  bool stop_ = false;        // for whoever closed it: ask the task to stop; comes with a reference
+  bool announce_ = false, stop_ = false;  // for clear(), between close() and conclude()
+  flight* next_cleared_ = nullptr;        // the same
   std::uint32_t emitting_ = 0;
   std::size_t waiters_ = 0;  // frozen when the flight closes
   list<waiter<P>> queue_;
@@ -371,7 +372,7 @@ class core final : public deadline_work<typename P::clock> {
   /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule 15).
   static void settle(flight_type& f, cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
     shard<P>& s = *f.home_;
-    flight_type* closed = nullptr;
+    closing end;
     P::point();
     {
       std::scoped_lock lock(s.mutex);
@@ -379,12 +380,12 @@ class core final : public deadline_work<typename P::clock> {
       if (f.why_ == cause::open) {
         f.value_ = std::move(value);
         f.exception_ = std::move(exception);
-        closed = close(s, f, why);
+        end = close(s, f, why);
       } else {
         --s.books.detached;
       }
     }
-    conclude(closed);
+    conclude(end);
     if (s.owner->unarmed_.load(std::memory_order_relaxed)) s.owner->try_again_soon();
     release(f);
   }
@@ -394,16 +395,16 @@ class core final : public deadline_work<typename P::clock> {
   [[nodiscard]] static bool leave(waiter_type& w, departure how = departure::left) noexcept {
     flight_type& f = *w.flight_;
     shard<P>& s = *f.home_;
-    flight_type* closed = nullptr;
+    closing end;
     bool resume = false;
     P::point();
     {
       std::scoped_lock lock(s.mutex);
       if (!w.queued_ || f.why_ != cause::open) return false;
       resume = depart(s, f, w, how);
-      if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+      if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
     }
-    conclude(closed);
+    conclude(end);
     return resume;
   }
 
@@ -428,13 +429,13 @@ class core final : public deadline_work<typename P::clock> {
     if (!w.flight_) return true;
     flight_type& f = *w.flight_;
     shard<P>& s = *f.home_;
-    flight_type* closed = nullptr;
+    closing end;
     {
       std::scoped_lock lock(s.mutex);
       if (w.queued_) {
         if (f.why_ == cause::open) {
           (void)depart(s, f, w, departure::left);
-          if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+          if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
         } else {
           unqueue(s, w);
         }
@@ -445,7 +446,7 @@ class core final : public deadline_work<typename P::clock> {
         return false;
       }
     }
-    conclude(closed);
+    conclude(end);
     finish(w);
     return true;
   }
@@ -454,30 +455,41 @@ class core final : public deadline_work<typename P::clock> {
   template <class Same>
   bool cancel(std::uint64_t hash, Same&& same) {
     shard<P>& s = shards_[hash & (count_ - 1)];
-    flight_type* closed = nullptr;
+    closing end;
     P::point();
     {
       std::scoped_lock lock(s.mutex);
       flight_type* const f = s.table.find(hash, same);
       if (!f) return false;
-      closed = close(s, *f, cause::cancelled);
+      end = close(s, *f, cause::cancelled);
     }
-    conclude(closed);
+    conclude(end);
     return true;
   }
 
   /// Dooms every flight.
   void clear() noexcept {
+    retain();  // a callback may destroy the group
     for (std::size_t i = 0; i < count_; ++i) {
       shard<P>& s = shards_[i];
-      flight_type* closed = nullptr;
+      flight_type* cleared = nullptr;
       P::point();
       {
         std::scoped_lock lock(s.mutex);
-        s.table.for_each([&](flight_type& f) { close(s, f, cause::cancelled)->next_in_bucket = std::exchange(closed, &f); });
+        s.table.for_each([&](flight_type& f) {
+          closing const end = close(s, f, cause::cancelled);
+          if (!end.announce && !end.stop) return;  // who delivers its event announces it, and may free it as soon as the lock is free
+          f.announce_ = end.announce;
+          f.stop_ = end.stop;
+          f.next_cleared_ = std::exchange(cleared, &f);
+        });
       }
-      while (closed) conclude(std::exchange(closed, closed->next_in_bucket));
+      while (cleared) {
+        flight_type& f = *std::exchange(cleared, cleared->next_cleared_);
+        conclude({&f, f.announce_, f.stop_});
+      }
     }
+    release();
   }
 
   /// Called by a front whose hand-over on the caller's own executor was refused: it is tried again (rule 10).
@@ -487,8 +499,7 @@ class core final : public deadline_work<typename P::clock> {
     owner.retain();  // the waiter may be handed over, and the group gone, as soon as the lock is free
     {
       std::scoped_lock lock(s.mutex);
-      s.stranded.push_back(w);
-      w.stranded_ = true;
+      strand(s, w);
     }
     owner.try_again_soon();
     owner.release();
@@ -501,6 +512,7 @@ class core final : public deadline_work<typename P::clock> {
     return f();
   }
 
+  static void retain(flight_type& f) noexcept { f.references_.fetch_add(1, std::memory_order_relaxed); }
   static void release(flight_type& f) noexcept {
     if (f.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     shard<P>& s = *f.home_;
@@ -544,7 +556,7 @@ class core final : public deadline_work<typename P::clock> {
   time_point run_due() noexcept override {
     time_point next = time_point::max();
     for (std::size_t i = 0; i < count_; ++i) {
-      time_point const due = expire(shards_[i]);
+      time_point const due = gone_.load(std::memory_order_acquire) ? time_point::max() : expire(shards_[i]);
       bool const waits = try_again(shards_[i]);
       if (due < next) next = due;
       if (waits) {
@@ -563,6 +575,7 @@ class core final : public deadline_work<typename P::clock> {
   /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30).
   void let_go() noexcept {
     clear();
+    gone_.store(true, std::memory_order_release);
     driver_.close();
     for (std::size_t i = 0, n = count_; i < n; ++i) release(shards_[i]);
   }
@@ -579,6 +592,13 @@ class core final : public deadline_work<typename P::clock> {
   static void release(shard<P>& s) noexcept {
     if (s.references.fetch_sub(1, std::memory_order_acq_rel) == 1) s.owner->release();
   }
+
+  /// What is left to do, outside of the lock, for a flight that was closed. If it is nothing, the flight may be gone.
+  struct closing {
+    flight_type* f = nullptr;
+    bool announce = false;  // the last event, then the waiters; comes with the open flight's reference
+    bool stop = false;      // the stop request; comes with a reference
+  };
 
   /// A flight that was built has taken the call's metadata.
   [[nodiscard]] static std::any const& metadata_of(call const& c, unseen_flight const& fresh) noexcept {
@@ -616,6 +636,11 @@ class core final : public deadline_work<typename P::clock> {
     if (wait_until != time_point::max()) s.deadlines.push(w);
   }
 
+  static void strand(shard<P>& s, waiter_type& w) noexcept {
+    s.stranded.push_back(w);
+    w.stranded_ = true;
+  }
+
   static void unqueue(shard<P>& s, waiter_type& w) noexcept {
     w.unlink();
     w.queued_ = false;
@@ -637,7 +662,7 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// The one place where a flight ends. The caller must `conclude` it outside of the lock.
-  [[nodiscard]] static flight_type* close(shard<P>& s, flight_type& f, cause why) noexcept {
+  [[nodiscard]] static closing close(shard<P>& s, flight_type& f, cause why) noexcept {
     f.why_ = why;
     s.table.unlink(f);
     s.joinable.store(s.table.size(), std::memory_order_relaxed);
@@ -651,21 +676,18 @@ class core final : public deadline_work<typename P::clock> {
       default: ++s.books.rejected; break;
     }
     if (!f.unwound_) ++s.books.detached;
-    f.announce_ = f.emitting_ == 0;
-    f.deferred_ = !f.announce_;
-    f.stop_ = doomed(why) && f.stoppable_ && !f.unwound_;
-    std::size_t const references = f.waiters_ + (f.stop_ ? 1 : 0);
+    closing const end{&f, f.emitting_ == 0, doomed(why) && f.stoppable_ && !f.unwound_};
+    f.deferred_ = !end.announce;
+    std::size_t const references = f.waiters_ + (end.stop ? 1 : 0);
     if (references) f.references_.fetch_add(references, std::memory_order_relaxed);
-    return &f;
+    return end;
   }
 
   // -- outside of locks
 
-  static void conclude(flight_type* closed) noexcept {
-    if (!closed) return;
-    bool const stop = closed->stop_;  // without it, the flight may be gone once it is announced
-    if (closed->announce_) announce(*closed);
-    if (stop) ask_to_stop(*closed);
+  static void conclude(closing end) noexcept {
+    if (end.announce) announce(*end.f);
+    if (end.stop) ask_to_stop(*end.f);
   }
 
   /// Rule 23: the last event, with the key free, before any waiter resumes. Consumes the open flight's reference.
@@ -687,17 +709,19 @@ class core final : public deadline_work<typename P::clock> {
     shard<P>& s = *f.home_;
     for (;;) {
       waiter_type* w;
-      bool suspended;
       pin_guard guard;
       {
         std::scoped_lock lock(s.mutex);
         if (f.queue_.empty()) return;
         w = &f.queue_.front();
         unqueue(s, *w);
-        suspended = set_released(*w);
-        if (suspended) guard.reset(w->pin());
+        if (!set_released(*w)) continue;
+        if (!w->pin(guard)) {
+          strand(s, *w);
+          continue;
+        }
       }
-      if (suspended && !w->hand_over()) strand(*w);
+      if (!w->hand_over()) strand(*w);
     }
   }
 
@@ -737,7 +761,7 @@ class core final : public deadline_work<typename P::clock> {
   /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.
   static time_point expire(shard<P>& s) noexcept {
     for (;;) {
-      flight_type* closed = nullptr;
+      closing end;
       waiter_type* resumed = nullptr;
       pin_guard guard;
       {
@@ -748,15 +772,19 @@ class core final : public deadline_work<typename P::clock> {
         if (due->when > now) return due->when;
         s.deadlines.remove(*due);
         if (due->of == deadline_of::flight) {
-          closed = close(s, *static_cast<flight_type*>(due), cause::timed_out);
+          end = close(s, *static_cast<flight_type*>(due), cause::timed_out);
         } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->why_ == cause::open) {
           flight_type& f = *w.flight_;
-          if (depart(s, f, w, departure::wait_timed_out)) resumed = &w, guard.reset(w.pin());
-          if (f.waiters_ == 0) closed = close(s, f, cause::cancelled);
+          if (depart(s, f, w, departure::wait_timed_out)) {
+            if (w.pin(guard)) resumed = &w;
+            else strand(s, w);
+          }
+          if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
         }
       }
-      conclude(closed);
       if (resumed && !resumed->hand_over()) strand(*resumed);
+      guard.reset();  // before callbacks run: they may wait for what is pinned
+      conclude(end);
     }
   }
 
@@ -778,7 +806,10 @@ class core final : public deadline_work<typename P::clock> {
         w = refused.pop_front();
         if (!w) return s.unstopped || !s.stranded.empty();
         w->stranded_ = false;
-        guard.reset(w->pin());
+        if (!w->pin(guard)) {
+          strand(s, *w);
+          continue;
+        }
       }
       if (!w->hand_over()) strand(*w);
     }
@@ -800,6 +831,7 @@ class core final : public deadline_work<typename P::clock> {
   shard<P>* shards_ = nullptr;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   std::atomic<std::uint64_t> callback_failures_{0};
+  std::atomic<bool> gone_{false};     // no group any more: no deadlines either, only what was refused is still tried again
   std::atomic<bool> unarmed_{false};  // something was refused and the driver could not be told
   std::atomic<std::size_t> references_{0};  // shards, the driver's thread, and whoever needs the core for a moment
   typename P::driver driver_;

@@ -63,6 +63,9 @@ template <class F, class... Args>
   return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task), std::forward<Args>(args)...);
 }
 
+/// Stands for the value of `void` tasks, which are no `std::shared_ptr<void>`.
+struct no_value {};
+
 /// What the callers get for a task that answers with a `U`: rule 6.
 template <class U>
 struct result_of_answer {
@@ -85,7 +88,7 @@ struct result_of_answer<std::shared_ptr<U>> {
 };
 template <>
 struct result_of_answer<void> {
-  using value_type = void;
+  using value_type = no_value;
   using type = void;
 };
 
