@@ -39,7 +39,8 @@
 #include <asio/co_spawn.hpp>
 #include <asio/error.hpp>
 #include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
+#include <asio/dispatch.hpp>
+#include <asio/execution/outstanding_work.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/strand.hpp>
@@ -57,7 +58,10 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution_context.hpp>
-#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/prefer.hpp>
+#include <boost/asio/query.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
@@ -220,6 +224,21 @@ inline constexpr bool is_strand = false;
 template <class Inner>
 inline constexpr bool is_strand<net::strand<Inner>> = true;
 
+/// Calls `f` with the strand that `ex` is, or with `ex`.
+///
+/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if that throws. So whatever goes
+/// to a strand from elsewhere is first posted to the inner executor, which refuses cleanly, and dispatched to the strand from there, where
+/// only the allocation before the queueing can throw.
+template <class Executor, class F>
+auto with_strand(Executor const& ex, F&& f) {
+  if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
+    if (auto const* io = ex.template target<net::strand<net::io_context::executor_type>>()) return f(*io);
+    if (auto const* pool = ex.template target<net::strand<net::thread_pool::executor_type>>()) return f(*pool);
+    if (auto const* any = ex.template target<net::strand<net::any_io_executor>>()) return f(*any);
+  }
+  return f(ex);
+}
+
 /// `ex`, or a strand on it. Second: whether the result is serial.
 template <class Executor>
 [[nodiscard]] std::pair<Executor, bool> serialized(Executor const& ex) {
@@ -228,9 +247,7 @@ template <class Executor>
   } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
     using io = net::io_context::executor_type;
     using pool = net::thread_pool::executor_type;
-    if (ex.template target<net::strand<io>>() || ex.template target<net::strand<net::any_io_executor>>() ||
-        ex.template target<net::strand<pool>>())
-      return {ex, true};
+    if (with_strand(ex, [](auto const& found) { return is_strand<std::decay_t<decltype(found)>>; })) return {ex, true};
     if (auto const* plain = ex.template target<io>()) return {net::any_io_executor(net::make_strand(*plain)), true};
     if (auto const* plain = ex.template target<pool>()) return {net::any_io_executor(net::make_strand(*plain)), true};
     return {net::any_io_executor(net::make_strand(ex)), true};
@@ -331,7 +348,10 @@ class task_flight final : public keyed_flight<P, Key> {
     });
     if (!now) return true;
     try {
-      net::post(now->executor, stopper{now});
+      with_strand(now->executor, [&]<class Found>(Found const& ex) {
+        if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, {now}, reference_to_flight(this)});
+        else net::post(ex, stopper{now});
+      });
     } catch (...) {
       return false;
     }
@@ -368,7 +388,38 @@ class task_flight final : public keyed_flight<P, Key> {
 
   struct stopper {
     std::shared_ptr<running> to;
-    void operator()() { to->stop.emit(net::cancellation_type::all); }
+    bool* called = nullptr;
+    void operator()() {
+      if (called) *called = true;
+      to->stop.emit(net::cancellation_type::all);
+    }
+  };
+
+  struct release_flight {
+    void operator()(task_flight* f) const noexcept { core_type::release(*f); }
+  };
+  using flight_reference = std::unique_ptr<task_flight, release_flight>;
+  [[nodiscard]] static flight_reference reference_to_flight(task_flight* f) noexcept {
+    f->retain();
+    return flight_reference(f);
+  }
+
+  /// See `with_strand`.
+  template <class Strand>
+  struct stop_on {
+    Strand strand;
+    stopper stop;
+    flight_reference flight;
+    void operator()() {
+      bool called = false;
+      stop.called = &called;
+      try {
+        net::dispatch(strand, std::move(stop));
+      } catch (...) {
+        if (called) throw;
+        core_type::stop_refused(*flight.release());
+      }
+    }
   };
 
   struct launcher {
@@ -505,19 +556,11 @@ class caller : public waiter<P>, private context_guard::parked {
   /// Posts the caller's turn to its executor. False: refused, nothing has changed.
   template <class Executor, class Allocator>
   [[nodiscard]] bool post_turn(Executor ex, Allocator const& allocator) noexcept {
-    posting now{this};
-    posting* const outer = std::exchange(posting_now, &now);
-    try {
-      net::post(ex, turn<Allocator>{this, allocator});
-    } catch (...) {
-      if (now.taken) std::terminate();  // the handler threw, inside of post, where nobody can catch it
-      posting_now = outer;
-      if (!now.dropped) disown_(disowned_);  // still in some queue: a strand queues before its inner executor throws
-      return false;
-    }
-    posting_now = outer;
-    if (now.dropped) drop_turn();
-    return true;
+    return with_strand(ex, [&]<class Found>(Found const& found) {
+      if constexpr (is_strand<Found>)
+        return submit([&] { net::post(found.get_inner_executor(), turn<Allocator, Found>(this, allocator, found)); });
+      else return submit([&] { net::post(found, turn<Allocator>(this, allocator)); });
+    });
   }
 
   std::exception_ptr failure_;
@@ -531,44 +574,78 @@ class caller : public waiter<P>, private context_guard::parked {
     }
   };
 
-  /// A post under way on this thread. An executor that throws destroys the function object it was given: the turn is not lost then.
-  struct posting {
+  /// A turn being given to an executor on this thread. An executor that throws destroys the function object it was given: the turn is not
+  /// lost then.
+  struct submission {
     caller* self;
     bool dropped = false, taken = false;
 
-    static posting* of(caller* c) noexcept { return posting_now && posting_now->self == c ? posting_now : nullptr; }
+    static submission* of(caller* c) noexcept { return under_way && under_way->self == c ? under_way : nullptr; }
   };
-  static inline thread_local posting* posting_now = nullptr;
+  static inline thread_local submission* under_way = nullptr;
 
-  template <class Allocator>
+  /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that the executor called at once.
+  template <class Give>
+  [[nodiscard]] bool submit(Give&& give) {
+    submission now{this};
+    submission* const outer = std::exchange(under_way, &now);
+    try {
+      give();
+    } catch (...) {
+      under_way = outer;
+      if (now.taken) throw;
+      if (!now.dropped) disown_(turn_);  // some queue has it still
+      return false;
+    }
+    under_way = outer;
+    if (now.dropped) drop_turn();
+    return true;
+  }
+
+  /// The function object that gives the caller its turn; on its strand if it has one (see `with_strand`).
+  template <class Allocator, class... Strand>
   class turn {
    public:
     using allocator_type = Allocator;
-    turn(caller* self, Allocator const& allocator) noexcept : self_(self), allocator_(allocator) { here(); }
-    turn(turn&& other) noexcept : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_) { here(); }
+    turn(caller* self, Allocator const& allocator, Strand const&... strand) noexcept
+        : self_(self), allocator_(allocator), strand_(strand...) {
+      here();
+    }
+    turn(turn&& other) noexcept
+        : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_), strand_(std::move(other.strand_)) {
+      here();
+    }
     turn& operator=(turn&&) = delete;
     ~turn() {
       if (!self_) return;
-      if (posting* const now = posting::of(self_)) now->dropped = true;
+      if (submission* const now = submission::of(self_)) now->dropped = true;
       else self_->drop_turn();
     }
     [[nodiscard]] allocator_type get_allocator() const noexcept { return allocator_; }
+
     void operator()() {
       if (!self_) return;
-      if (posting* const now = posting::of(self_)) now->taken = true;
-      std::exchange(self_, nullptr)->take_turn();
+      if (submission* const now = submission::of(self_)) now->taken = true, now->self = nullptr;
+      caller* const self = std::exchange(self_, nullptr);
+      if constexpr (sizeof...(Strand) == 0) {
+        self->take_turn();
+      } else {
+        auto const strand = std::move(std::get<0>(strand_));
+        if (!self->submit([&] { net::dispatch(strand, turn<Allocator>(self, allocator_)); })) core_type::strand(*self);
+      }
     }
 
    private:
     /// The caller knows where its turn is, to disown it if the executor that has it refuses.
     void here() noexcept {
       if (!self_) return;
-      self_->disowned_ = this;
+      self_->turn_ = this;
       self_->disown_ = [](void* t) { static_cast<turn*>(t)->self_ = nullptr; };
     }
 
     caller* self_;
     Allocator allocator_;
+    [[no_unique_address]] std::tuple<Strand...> strand_;
   };
 
   /// On the caller's executor.
@@ -579,7 +656,7 @@ class caller : public waiter<P>, private context_guard::parked {
   }
 
   context_guard::reference context_;
-  void* disowned_ = nullptr;           // its turn, wherever it was moved to last; used only when a post threw
+  void* turn_ = nullptr;               // its turn, wherever it was moved to last; used only when an executor threw
   void (*disown_)(void*) = nullptr;
 };
 
@@ -681,12 +758,16 @@ struct signature<void> {
 };
 
 /// A caller with a completion handler: `async_run`.
-template <class P, class Result, class Handler, class IoExecutor>
+template <class P, class Answer, class Handler, class IoExecutor>
 class handler_caller final : public caller<P> {
  public:
   using core_type = core<P>;
+  using value_type = typename result_of_answer<Answer>::value_type;
   using executor_type = net::associated_executor_t<Handler, IoExecutor>;
   using allocator_type = net::associated_allocator_t<Handler>;
+
+  using work_type =
+      std::decay_t<decltype(net::prefer(std::declval<executor_type const&>(), net::execution::outstanding_work.tracked))>;
 
   [[nodiscard]] static handler_caller* make(Handler&& handler, IoExecutor const& io) {
     allocator here(net::get_associated_allocator(handler));
@@ -714,17 +795,18 @@ class handler_caller final : public caller<P> {
 
   handler_caller(Handler&& handler, IoExecutor const& io)
       : caller<P>(context_guard::of(net::get_associated_executor(handler, io))),
-        work_(net::get_associated_executor(handler, io)),
+        executor_(net::get_associated_executor(handler, io)),
+        work_(net::prefer(executor_, net::execution::outstanding_work.tracked)),
         handler_(std::move(handler)) {}
   ~handler_caller() = default;
 
   [[nodiscard]] bool hand_over() noexcept override {
-    return this->post_turn(work_.get_executor(), net::get_associated_allocator(handler_));
+    return this->post_turn(executor_, net::get_associated_allocator(handler_));
   }
 
-  /// The handler, when everything else is freed; the work guards go with it.
+  /// The handler, when everything else is freed; the work goes with it.
   struct taken {
-    net::executor_work_guard<executor_type> work;
+    work_type work;
     Handler handler;
   };
   [[nodiscard]] taken take() noexcept {
@@ -755,14 +837,14 @@ class handler_caller final : public caller<P> {
       failure = this->failure_;
     }
     taken mine = take();
-    if constexpr (std::is_void_v<Result>) std::move(mine.handler)(std::move(failure));
-    else
-      std::move(mine.handler)(std::move(failure), std::static_pointer_cast<typename Result::element_type>(std::move(value)));
+    if constexpr (std::is_void_v<Answer>) std::move(mine.handler)(std::move(failure));
+    else std::move(mine.handler)(std::move(failure), std::static_pointer_cast<value_type const>(std::move(value)));
   }
 
   void drop_turn() noexcept override { (void)take(); }
 
-  net::executor_work_guard<executor_type> work_;
+  executor_type executor_;
+  work_type work_;  // the context runs as long as this caller waits
   Handler handler_;
 };
 
@@ -785,8 +867,8 @@ struct initiate_run {
   template <class Handler, class K, class Task>
   void operator()(Handler&& handler, K key, run_options opts, Task task) const {
     using awaitable = awaitable_of<typename Task::result>;
-    using result = typename result_of_answer<typename awaitable::answer>::type;
-    using caller_type = handler_caller<typename Group::platform_type, result, std::decay_t<Handler>, IoExecutor>;
+    using caller_type =
+        handler_caller<typename Group::platform_type, typename awaitable::answer, std::decay_t<Handler>, IoExecutor>;
     auto* const self = caller_type::make(std::decay_t<Handler>(std::forward<Handler>(handler)), io);
     std::exception_ptr failure;
     try {

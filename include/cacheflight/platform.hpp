@@ -38,16 +38,16 @@ class thread_driver {
   void ensure(deadline_work<Clock>& work) {
     if (up_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
-    if (up_.load(std::memory_order_relaxed)) return;
-    work.retain();
-    try {
-      thread_ = std::thread([this, &work]() noexcept { loop(work); });
-    } catch (...) {
-      work.release();
-      throw;
-    }
-    if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
-    up_.store(true, std::memory_order_release);
+    start(work);
+  }
+
+  /// `ensure` and `arm` in one step: for what can come after `close`, when the thread may be about to end.
+  void rouse(deadline_work<Clock>& work, time_point when) {
+    std::scoped_lock lock(mutex_);
+    start(work);
+    if (when >= wake_.load(std::memory_order_relaxed)) return;
+    wake_.store(when, std::memory_order_release);
+    changed_.notify_all();
   }
 
   /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the deadline can be seen by
@@ -77,13 +77,27 @@ class thread_driver {
   }
 
  private:
+  void start(deadline_work<Clock>& work) {
+    if (up_.load(std::memory_order_relaxed)) return;
+    work.retain();
+    try {
+      thread_ = std::thread([this, &work]() noexcept { loop(work); });
+    } catch (...) {
+      work.release();
+      throw;
+    }
+    if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
+    up_.store(true, std::memory_order_release);
+  }
+
   void loop(deadline_work<Clock>& work) noexcept {
-    for (;;) {
+    for (bool last_rounds = false;;) {
       wake_.store(time_point::max(), std::memory_order_release);
       time_point const next = work.run_due();
       std::unique_lock lock(mutex_);
       if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
+        if (!std::exchange(last_rounds, true)) continue;  // this round's answer may be older than close()
         if (wake_.load(std::memory_order_relaxed) == time_point::max()) {
           up_.store(false, std::memory_order_relaxed);
           done_ = true;

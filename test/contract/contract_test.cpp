@@ -95,6 +95,8 @@ class contract : public testing::Test {
     on_event = nullptr;
     flights.reset();
     front.pump();
+    task_registry::drop_all();
+    front.pump();
     for (auto const& c : front.calls) EXPECT_LE(c->completions, 1);
     front.calls.clear();
     EXPECT_EQ(answer::alive, 0);

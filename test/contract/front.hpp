@@ -15,6 +15,9 @@
 #include "../support/manual_platform.hpp"
 
 #include <any>
+#include <atomic>
+#include <mutex>
+#include <utility>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -35,7 +38,7 @@ struct answer {
     expect_unlocked("destructor of a value");
     --alive;
   }
-  static inline int alive = 0;
+  static inline std::atomic<int> alive = 0;
 };
 
 /// A task in the test's hands. What the task is told and what became of it can be read here; what it does is decided here.
@@ -58,7 +61,23 @@ struct task_state {
 };
 using task_ptr = std::shared_ptr<task_state>;
 
-inline task_ptr make_task() { return std::make_shared<task_state>(); }
+/// Tasks that a test made and may have left waiting.
+struct task_registry {
+  static inline std::mutex mutex;
+  static inline std::vector<std::weak_ptr<task_state>> tasks;
+
+  static void drop_all() {
+    for (auto const& each : std::exchange(tasks, {}))
+      if (auto const task = each.lock(); task && task->open_gate) task->open_gate(true);
+  }
+};
+
+inline task_ptr make_task() {
+  auto task = std::make_shared<task_state>();
+  std::scoped_lock lock(task_registry::mutex);
+  task_registry::tasks.push_back(task);
+  return task;
+}
 
 /// Bound into tasks: tells when the task's own things are destroyed, and that no lock is held then.
 class sentinel {

@@ -70,6 +70,10 @@ class manual_driver {
   void arm(manual_clock::time_point when) noexcept {
     if (when < wake) wake = when;
   }
+  void rouse(work_type& work, manual_clock::time_point when) {
+    ensure(work);
+    arm(when);
+  }
   void close() noexcept { closed = true; }
 
   static inline bool refuse = false;  // "no thread to be had"

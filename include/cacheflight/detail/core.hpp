@@ -505,6 +505,19 @@ class core final : public deadline_work<typename P::clock> {
     owner.release();
   }
 
+  /// The stop request could not be delivered after all: it is tried again. Consumes a reference.
+  static void stop_refused(flight_type& f) noexcept {
+    shard<P>& s = *f.home_;
+    core& owner = *s.owner;
+    owner.retain();
+    {
+      std::scoped_lock lock(s.mutex);
+      f.next_in_bucket = std::exchange(s.unstopped, &f);
+    }
+    owner.try_again_soon();
+    owner.release();
+  }
+
   /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No user code.
   template <class F>
   static auto locked(flight_type& of, F&& f) noexcept {
@@ -726,16 +739,8 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   static void ask_to_stop(flight_type& f) noexcept {
-    shard<P>& s = *f.home_;
-    if (f.request_stop()) return release(f);
-    core& owner = *s.owner;
-    owner.retain();
-    {
-      std::scoped_lock lock(s.mutex);
-      f.next_in_bucket = std::exchange(s.unstopped, &f);
-    }
-    owner.try_again_soon();
-    owner.release();
+    if (f.request_stop()) release(f);
+    else stop_refused(f);
   }
 
   void emit(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
@@ -818,8 +823,7 @@ class core final : public deadline_work<typename P::clock> {
   void try_again_soon() noexcept {
     try {
       unarmed_.store(false, std::memory_order_relaxed);
-      driver_.ensure(*this);
-      driver_.arm(clock::now() + retry_after);
+      driver_.rouse(*this, clock::now() + retry_after);
     } catch (...) {  // no thread to be had now: the next call tries again
       unarmed_.store(true, std::memory_order_relaxed);
     }
