@@ -477,5 +477,153 @@ TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its
   EXPECT_TRUE(done);
 }
 
+// ---- strands, whose inner executor refuses -----------------------------------------------------------------------------------------
+
+TEST(R10, asio_a_hand_over_to_a_strand_that_is_refused_does_not_wedge_the_strand) {
+  manual_group flights;
+  net::io_context io, work;
+  for (int refused = 1; refused <= 3; ++refused) {
+    int refusals = 0;
+    net::any_io_executor const picky = refusing(io.get_executor(), &refusals);
+    auto const strand = net::make_strand(picky);
+    net::any_io_executor const erased = strand;
+    auto const task = make_task();
+    handler_call plain, any;
+    plain.start_on(flights, strand, work.get_executor(), "k", task);
+    any.start(flights, erased, "k", make_task());
+    poll(work);
+    refusals = refused;
+    resolve(task, 7);
+    poll(work);
+    for (int i = 0; i < 4; ++i) {
+      poll(io);
+      pass(flights, 1ms);
+    }
+    poll(io);
+    EXPECT_EQ(refusals, 0);
+    for (handler_call* c : {&plain, &any}) {
+      ASSERT_EQ(c->completions, 1);
+      EXPECT_EQ(c->value->number, 7);
+    }
+  }
+}
+
+TEST(R16, asio_a_refused_stop_request_reaches_the_task_later) {
+  manual_group flights;
+  net::io_context io;
+  int refusals = 0;
+  net::any_io_executor const picky = refusing(io.get_executor(), &refusals);
+  for (bool const on_strand : {false, true}) {
+    auto const task = make_task();
+    handler_call c;
+    c.start_on(flights, io.get_executor(), on_strand ? net::any_io_executor(net::make_strand(picky)) : picky, "k", task);
+    poll(io);
+    ASSERT_EQ(task->invoked, 1);
+    refusals = 1;
+    flights.cancel("k");
+    poll(io);
+    EXPECT_FALSE(task->stop_requested);
+    pass(flights, 1ms);
+    poll(io);
+    EXPECT_TRUE(task->stop_requested);
+    resolve(task, 1);
+    poll(io);
+    EXPECT_TRUE(task->unwound);
+    EXPECT_EQ(flights.stats().detached, 0u);
+  }
+}
+
+// ---- contexts that go ---------------------------------------------------------------------------------------------------------------
+
+TEST(R30, asio_a_handler_elsewhere_outlives_the_context_that_the_call_was_made_on) {
+  manual_group flights;
+  net::io_context other;
+  auto const task = make_task();
+  bool done = false;
+  {
+    net::io_context io;
+    cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
+                           net::bind_executor(other.get_executor(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
+                             done = e != nullptr;
+                           }));
+  }
+  poll(other);
+  EXPECT_TRUE(done);
+}
+
+TEST(R26, asio_the_event_of_a_last_waiter_whose_wait_ran_out_may_destroy_its_context) {
+  auto io = std::make_unique<net::io_context>();
+  net::io_context work;
+  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+    if (e.type == cacheflight::event_type::task_cancelled) io.reset();
+  })};
+  auto const task = make_task();
+  handler_call only;
+  only.start_on(flights, io->get_executor(), work.get_executor(), "k", task, run_options().wait_timeout(1s));
+  poll(work);
+  pass(flights, 1s);
+  EXPECT_FALSE(io);
+  poll(work);
+  EXPECT_TRUE(task->stop_requested);
+  resolve(task, 1);
+  poll(work);
+}
+
+struct emits_when_destroyed {
+  explicit emits_when_destroyed(net::cancellation_signal& s) : signal(&s) {}
+  emits_when_destroyed(emits_when_destroyed const&) = default;
+  ~emits_when_destroyed() { signal->emit(net::cancellation_type::terminal); }
+  net::cancellation_signal* signal;
+};
+
+TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
+  manual_group flights;
+  net::io_context io;
+  auto const task = make_task();
+  handler_call a;
+  a.start(flights, io.get_executor(), "k", task, run_options().metadata(std::make_shared<emits_when_destroyed>(a.cancel)));
+  poll(io);
+  resolve(task, 7);
+  poll(io);
+  EXPECT_EQ(a.value->number, 7);
+}
+
+// ---- result types -------------------------------------------------------------------------------------------------------------------
+
+net::awaitable<void> yields_nothing(task_ptr task, sentinel) {
+  ++task->invoked;
+  net::steady_timer timer(co_await net::this_coro::executor, 1h);
+  co_await timer.async_wait(net::use_awaitable);
+}
+net::awaitable<std::shared_ptr<void>> yields_void_pointer() { co_return nullptr; }
+net::awaitable<std::shared_ptr<int[]>> yields_array() { co_return std::shared_ptr<int[]>(new int[2]{4, 2}); }
+
+TEST(R08, asio_void_and_a_pointer_to_void_are_different_types) {
+  cacheflight::group flights;
+  net::io_context io;
+  auto const task = make_task();
+  bool refused = false;
+  cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(yields_nothing, task, sentinel(task)),
+                         [](std::exception_ptr) {});
+  cacheflight::async_run(flights, io.get_executor(), "k", yields_void_pointer, [&](std::exception_ptr e, std::shared_ptr<void const>) {
+    refused = e != nullptr;
+  });
+  poll(io);
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(flights.stats().type_mismatches, 1u);
+  flights.clear();
+  poll(io);
+}
+
+TEST(R06, asio_arrays_are_shared_as_they_are) {
+  cacheflight::group flights;
+  net::io_context io;
+  int sum = 0;
+  cacheflight::async_run(flights, net::make_strand(net::any_io_executor(io.get_executor())), "k", yields_array,
+                         [&](std::exception_ptr, std::shared_ptr<int const[]> a) { sum = a[0] + a[1]; });
+  poll(io);
+  EXPECT_EQ(sum, 6);
+}
+
 }  // namespace
 }  // namespace cacheflight_test

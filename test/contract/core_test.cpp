@@ -263,6 +263,100 @@ TEST(R26, a_task_is_asked_to_stop_at_once_even_while_an_event_is_being_delivered
   EXPECT_TRUE(joining.calls[0]->failed_with<cacheflight::cancelled_error>());
 }
 
+// A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it must not touch it again.
+TEST(R26, who_closes_a_flight_whose_end_another_thread_announces_does_not_touch_it_afterwards) {
+  for (bool const by_clear : {false, true}) {
+    std::latch in_hit(1), may_return(1);
+    manual_group flights{options().on_event([&](cacheflight::event const& e) {
+      if (e.type != event_type::hit) return;
+      in_hit.count_down();
+      may_return.wait();
+    })};
+    hand_front leading, joining;
+    half_entered leader;  // its task cannot be asked to stop yet: nothing but the callback holds the flight
+    ASSERT_EQ(leader.enter(flights, "k", make_task()), cd::admission::leads);
+    std::thread joiner([&] { joining.run(flights, "k", {}, make_task()); });
+    in_hit.wait();
+    checked_mutex::after_unlock = [&] {
+      may_return.count_down();
+      joiner.join();
+      joining.pump();
+      auto& flight = *leader.call.joined();
+      EXPECT_FALSE(core_type::arm(leader.call));
+      leader.call.take_turn();
+      core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);  // the last reference
+    };
+    if (by_clear) flights.clear();
+    else EXPECT_TRUE(flights.cancel("k"));
+    EXPECT_TRUE(leader.call.failed_with<cacheflight::cancelled_error>());
+    EXPECT_TRUE(joining.calls[0]->failed_with<cacheflight::cancelled_error>());
+  }
+}
+
+TEST(R13, clear_and_a_refused_stop_request_of_the_same_flight_do_not_mix_up_their_lists) {
+  manual_group flights;
+  half_entered one, two;
+  auto const first = make_task(), second = make_task();
+  ASSERT_EQ(one.enter(flights, "k1", first), cd::admission::leads);
+  ASSERT_EQ(two.enter(flights, "k1x", second), cd::admission::leads);
+  auto &f1 = *one.call.joined(), &f2 = *two.call.joined();
+  hand_front::hand_flight::refuse_stops = 2;
+  EXPECT_TRUE(core_type::arm(one.call) && core_type::arm(two.call));
+  checked_mutex::after_unlock = [&] {
+    core_type::stoppable(f1);
+    core_type::stoppable(f2);
+  };
+  flights.clear();
+  pass(flights, 1ms);
+  EXPECT_TRUE(first->stop_requested || second->stop_requested);
+  pass(flights, 1ms);
+  EXPECT_TRUE(first->stop_requested && second->stop_requested);
+  EXPECT_EQ(flights.stats().cancelled, 2u);
+  one.front.pump();
+  two.front.pump();
+  EXPECT_EQ(one.call.completions, 1);
+  EXPECT_EQ(two.call.completions, 1);
+  for (auto* f : {&f1, &f2}) core_type::settle(*f, cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R30, without_a_group_no_deadline_keeps_the_core) {
+  std::optional<manual_group> flights;
+  auto* core = static_cast<core_type*>(nullptr);
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_resolved) return;
+    core = &cd::access::core(*flights);
+    core->retain();
+    flights.reset();  // in the last event of a flight whose waiter has a deadline
+    EXPECT_EQ(core->run_due(), manual_clock::time_point::max());
+    core->release();
+  }));
+  hand_front front;
+  auto const task = make_task();
+  call& a = front.run(*flights, "k", run_options().wait_timeout(1h), task);
+  task->value = 7;
+  task->open_gate(false);
+  front.pump();
+  EXPECT_EQ(a.value->number, 7);
+}
+
+TEST(R30, a_callback_may_destroy_the_group_that_clears) {
+  std::optional<manual_group> flights;
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type == event_type::task_cancelled) flights.reset();
+  }));
+  hand_front front;
+  std::vector<task_ptr> tasks;
+  for (int i = 0; i < 10; ++i) front.run(*flights, "k" + std::to_string(i), {}, tasks.emplace_back(make_task()));
+  flights->clear();
+  front.pump();
+  for (auto const& c : front.calls) EXPECT_TRUE(c->failed_with<cacheflight::cancelled_error>());
+  for (auto const& t : tasks) {
+    EXPECT_TRUE(t->stop_requested);
+    t->value = 1;
+    t->open_gate(false);
+  }
+}
+
 // ---- rules 1 and 21 on several threads -------------------------------------------------------------------------------------------
 
 TEST(R01, many_threads_and_one_key_make_one_flight) {

@@ -11,8 +11,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <mutex>
 #include <system_error>
+#include <utility>
 
 namespace cacheflight_test {
 
@@ -46,7 +48,10 @@ class checked_mutex {
   void unlock() {
     --held_;
     mutex_.unlock();
+    if (after_unlock) std::exchange(after_unlock, nullptr)();
   }
+  /// Runs once on this thread, when it has released the next lock: what another thread might do just then.
+  static inline thread_local std::function<void()> after_unlock;
   static bool held_here() noexcept { return held_ != 0; }
 
  private:

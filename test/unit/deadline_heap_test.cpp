@@ -35,8 +35,6 @@ TEST(deadline_heap, is_empty_at_first) {
 }
 
 TEST(deadline_heap, a_node_without_a_deadline_has_none) {
-  cacheflight::detail::deadline_node<time_point>* const none = nullptr;
-  static_cast<void>(none);
   struct bare : cacheflight::detail::deadline_node<time_point> {
     bare() : cacheflight::detail::deadline_node<time_point>(deadline_of::waiter) {}
   } const node;

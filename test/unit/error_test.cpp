@@ -24,7 +24,7 @@ constexpr bool is_one_of_ours = std::is_base_of_v<error, E> && std::is_nothrow_c
                                 std::is_nothrow_copy_assignable_v<E>;
 static_assert(is_one_of_ours<timeout_error> && is_one_of_ours<max_keys_error> && is_one_of_ours<cancelled_error> &&
               is_one_of_ours<type_mismatch_error> && is_one_of_ours<abandoned_error>);
-static_assert(std::is_base_of_v<std::runtime_error, error>);
+static_assert(std::is_base_of_v<std::exception, error>);
 static_assert(!std::is_base_of_v<cancelled_error, timeout_error> && !std::is_base_of_v<timeout_error, cancelled_error>);
 static_assert(!std::is_constructible_v<error, char const*>, "the base is nobody's to throw");
 

@@ -134,7 +134,8 @@ TEST(list, behaves_like_std_list) {
     }
     for (std::size_t i = 0; i < 3; ++i) {
       ASSERT_EQ(lists[i].empty(), models[i].empty());
-      if (!models[i].empty()) ASSERT_EQ(&lists[i].front(), models[i].front());
+      if (models[i].empty()) continue;
+      ASSERT_EQ(&lists[i].front(), models[i].front());
     }
   }
 }
