@@ -11,6 +11,7 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
@@ -329,7 +330,8 @@ TEST_P(completion_tokens, bind_allocator_frees_everything_before_the_handler_is_
       async_run(flights, executor(), "key", task,
                 net::bind_allocator(counting_allocator<void*>(&used), [&, i](std::exception_ptr, text) {
                   ++calls;
-                  if (i == 1) EXPECT_EQ(used.live, 0U) << "not free before completing";
+                  if (i == 0) return;
+                  EXPECT_EQ(used.live, 0U) << "not free before completing";
                 }));
     }
     EXPECT_GT(used.live, 0U) << "the allocator is not used";
@@ -384,8 +386,8 @@ net::awaitable<void> both_and_either(group& flights, bool& done) {
   bool thrown = false;
   try {
     co_await (flights.run("bad", fail) && flights.run("slow", never));
-  } catch (std::out_of_range const&) {
-    thrown = true;
+  } catch (net::multiple_exceptions const& e) {  // the other one ended as cancelled
+    thrown = is<std::out_of_range>(e.first_exception());
   }
   EXPECT_TRUE(thrown);
   EXPECT_FALSE(flights.has("slow"));

@@ -1,0 +1,40 @@
+# Warnings, sanitizers and ccache for our own tests and examples. Options are set on the folder, so they never reach a consumer.
+
+if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(CACHEFLIGHT_CCACHE ccache DOC "ccache, used if it is there")
+  mark_as_advanced(CACHEFLIGHT_CCACHE)
+  if(CACHEFLIGHT_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CACHEFLIGHT_CCACHE}")
+  endif()
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_COMPILE_WARNING_AS_ERROR ${CACHEFLIGHT_WERROR})
+if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+  add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+    -Wold-style-cast -Wcast-align -Wcast-qual -Wdouble-promotion -Wformat=2 -Wimplicit-fallthrough -Wextra-semi -Wundef -Wunused)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wsuggest-override)
+endif()
+
+if(CACHEFLIGHT_SANITIZE STREQUAL "address")
+  # Asio's recycling of frames and small blocks hides uses after free.
+  add_compile_definitions(
+    BOOST_ASIO_DISABLE_SMALL_BLOCK_RECYCLING BOOST_ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING
+    ASIO_DISABLE_SMALL_BLOCK_RECYCLING ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
+  set(sanitizer_options -fsanitize=address,undefined,leak -fno-sanitize-recover=all)
+elseif(CACHEFLIGHT_SANITIZE STREQUAL "thread")
+  set(sanitizer_options -fsanitize=thread)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-tsan) # it warns about fences, which Asio has
+  endif()
+elseif(NOT CACHEFLIGHT_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "CACHEFLIGHT_SANITIZE is \"${CACHEFLIGHT_SANITIZE}\"; it may be empty, address or thread")
+endif()
+if(CACHEFLIGHT_SANITIZE)
+  add_compile_options(${sanitizer_options} -O1 -g1 -fno-omit-frame-pointer)
+  add_link_options(${sanitizer_options})
+endif()

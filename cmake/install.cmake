@@ -1,0 +1,38 @@
+# Install rules. Everything is independent of the architecture, so it goes below the data directory, and nothing that is installed
+# holds an absolute path, so the tree may be moved.
+
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+set(cacheflight_cmake_dir "${CMAKE_INSTALL_DATADIR}/cmake/cacheflight")
+set(cacheflight_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+
+install(DIRECTORY include/cacheflight TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
+install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# cacheflight::asio is not exported: the package defines it where it is used, with the Boost or Asio found there.
+install(TARGETS cacheflight EXPORT cacheflight-targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(EXPORT cacheflight-targets NAMESPACE cacheflight:: DESTINATION "${cacheflight_cmake_dir}")
+configure_package_config_file(cmake/cacheflight-config.cmake.in cacheflight-config.cmake
+  INSTALL_DESTINATION "${cacheflight_cmake_dir}" NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(cacheflight-config-version.cmake COMPATIBILITY SameMajorVersion ARCH_INDEPENDENT)
+install(FILES
+  "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config.cmake"
+  "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config-version.cmake"
+  cmake/cacheflight-asio.cmake
+  DESTINATION "${cacheflight_cmake_dir}")
+
+# The pkg-config file names its prefix relative to itself, unless the folders were given as absolute paths.
+if(IS_ABSOLUTE "${cacheflight_pkgconfig_dir}")
+  set(cacheflight_pc_prefix "${CMAKE_INSTALL_PREFIX}")
+else()
+  file(RELATIVE_PATH way_up "/prefix/${cacheflight_pkgconfig_dir}" "/prefix")
+  string(REGEX REPLACE "/$" "" way_up "${way_up}")
+  set(cacheflight_pc_prefix "\${pcfiledir}/${way_up}")
+endif()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+  set(cacheflight_pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
+else()
+  set(cacheflight_pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+configure_file(cmake/cacheflight.pc.in cacheflight.pc @ONLY)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/cacheflight.pc" DESTINATION "${cacheflight_pkgconfig_dir}")

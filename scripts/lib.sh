@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Shared by the scripts in this folder: source it, do not run it. Needs bash with `set -euo pipefail` in the caller.
+
+# Colours on a terminal only; NO_COLOR (any value) switches them off.
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
+  bold=$'\e[1m' red=$'\e[31m' green=$'\e[32m' yellow=$'\e[33m' plain=$'\e[0m'
+else
+  bold='' red='' green='' yellow='' plain=''
+fi
+export bold red green yellow plain
+
+# die MESSAGE...: says why on standard error and ends the script.
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# note MESSAGE...: one line of progress.
+note() {
+  printf '%s==>%s %s\n' "$bold" "$plain" "$*"
+}
+
+# need_packages PACKAGE...: installs those Debian packages that are missing, as root or through sudo. Where there is no dpkg it
+# says what is needed and goes on: the tools may have come from elsewhere.
+need_packages() {
+  if ! command -v dpkg-query >/dev/null 2>&1; then
+    note "not a Debian system: assuming that these are here already: $*"
+    return 0
+  fi
+  local package missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null || true) == ?i* ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+
+  local as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null 2>&1 || die "neither root nor sudo here; please install: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  note "installing ${missing[*]}"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update || die "apt-get update failed"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "could not install: ${missing[*]}"
+}
