@@ -388,11 +388,7 @@ class task_flight final : public keyed_flight<P, Key> {
 
   struct stopper {
     std::shared_ptr<running> to;
-    bool* called = nullptr;
-    void operator()() {
-      if (called) *called = true;
-      to->stop.emit(net::cancellation_type::all);
-    }
+    void operator()() noexcept { to->stop.emit(net::cancellation_type::all); }
   };
 
   struct release_flight {
@@ -411,12 +407,9 @@ class task_flight final : public keyed_flight<P, Key> {
     stopper stop;
     flight_reference flight;
     void operator()() {
-      bool called = false;
-      stop.called = &called;
       try {
         net::dispatch(strand, std::move(stop));
       } catch (...) {
-        if (called) throw;
         core_type::stop_refused(*flight.release());
       }
     }
