@@ -375,6 +375,7 @@ class task_flight final : public keyed_flight<P, Key> {
     bool serial;
     context_guard::reference context;
     net::cancellation_signal stop;
+    std::atomic<bool> asked{false};
   };
 
   /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine. It has no executor of its own, and is not
@@ -388,7 +389,10 @@ class task_flight final : public keyed_flight<P, Key> {
 
   struct stopper {
     std::shared_ptr<running> to;
-    void operator()() noexcept { to->stop.emit(net::cancellation_type::all); }
+    void operator()() {
+      to->asked.store(true, std::memory_order_relaxed);
+      to->stop.emit(net::cancellation_type::all);
+    }
   };
 
   struct release_flight {
@@ -407,9 +411,11 @@ class task_flight final : public keyed_flight<P, Key> {
     stopper stop;
     flight_reference flight;
     void operator()() {
+      auto const to = stop.to;
       try {
         net::dispatch(strand, std::move(stop));
       } catch (...) {
+        if (to->asked.load(std::memory_order_relaxed)) throw;  // a cancellation handler's, not the strand's
         core_type::stop_refused(*flight.release());
       }
     }
