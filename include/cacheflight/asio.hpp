@@ -487,9 +487,7 @@ class caller : public waiter<P>, private context_guard::parked {
   using core_type = core<P>;
 
   /// Cancelled through the slot, on the caller's own executor.
-  void cancel() noexcept {
-    if (core_type::leave(*this)) hand_over_or_strand();
-  }
+  void cancel() noexcept { core_type::leave(*this); }
 
   [[nodiscard]] bool pin(pin_guard& guard) noexcept override {
     if (!context_) return true;
@@ -516,7 +514,7 @@ class caller : public waiter<P>, private context_guard::parked {
         slot.template emplace<canceller>(this);
       } catch (...) {
         failure_ = std::current_exception();
-        (void)core_type::leave(*this);
+        core_type::leave(*this);
       }
     }
     if (!core_type::arm(*this)) hand_over_or_strand();

@@ -109,7 +109,7 @@ struct hand_front {
 
   void leave(call& c) {
     auto& mine = static_cast<hand_call&>(c);
-    if (mine.joined() && core_type::leave(mine) && !mine.hand_over()) core_type::strand(mine);
+    if (mine.joined()) core_type::leave(mine);
   }
 
   bool vanish(call& c) {

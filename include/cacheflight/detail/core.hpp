@@ -27,7 +27,8 @@
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
-//   stranded   released, but its executor refused the hand-over; in the shard's list, tried again by the driver (rule 10)
+//   stranded   released and not handed over yet: it left by itself, or its executor refused (rule 10: the driver tries again); in the
+//              shard's list
 // It is touched by nobody else after `hand_over()` succeeded.
 
 #include <cacheflight/detail/deadline_heap.hpp>
@@ -390,22 +391,22 @@ class core final : public deadline_work<typename P::clock> {
     release(f);
   }
 
-  /// The caller goes alone, at once. True: it was suspended and is the callee's to resume; its outcome is its own. False: too late, the
-  /// flight's outcome is on its way, or the caller has not suspended yet and `arm` will say so.
-  [[nodiscard]] static bool leave(waiter_type& w, departure how = departure::left) noexcept {
-    flight_type& f = *w.flight_;
-    shard<P>& s = *f.home_;
+  /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing if it is too late and
+  /// the flight's outcome is on its way. On any thread.
+  static void leave(waiter_type& w) noexcept {
+    shard<P>& s = *w.flight_->home_;
+    core& owner = *s.owner;
     closing end;
-    bool resume = false;
     P::point();
     {
       std::scoped_lock lock(s.mutex);
-      if (!w.queued_ || f.why_ != cause::open) return false;
-      resume = depart(s, f, w, how);
-      if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
+      if (!w.queued_ || w.flight_->why_ != cause::open) return;
+      owner.retain();  // for once the waiter is gone
+      end = depart(s, *w.flight_, w, departure::left);
     }
     conclude(end);
-    return resume;
+    if (try_again(s)) owner.try_again_soon();
+    owner.release();
   }
 
   /// The caller is about to suspend. False: it has been released already and must go on instead.
@@ -433,18 +434,12 @@ class core final : public deadline_work<typename P::clock> {
     {
       std::scoped_lock lock(s.mutex);
       if (w.queued_) {
-        if (f.why_ == cause::open) {
-          (void)depart(s, f, w, departure::left);
-          if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
-        } else {
-          unqueue(s, w);
-        }
-      } else if (w.stranded_) {
-        w.unlink();
-        w.stranded_ = false;
-      } else {
+        if (f.why_ == cause::open) end = depart(s, f, w, departure::left);
+        else unqueue(s, w);
+      } else if (!w.stranded_) {
         return false;
       }
+      if (std::exchange(w.stranded_, false)) w.unlink();
     }
     conclude(end);
     finish(w);
@@ -665,13 +660,16 @@ class core final : public deadline_work<typename P::clock> {
     return w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
   }
 
-  [[nodiscard]] static bool depart(shard<P>& s, flight_type& f, waiter_type& w, departure how) noexcept {
+  /// Leaves its flight, which closes if it was the last. If it was suspended it is stranded: whoever concludes gives it its turn then, with
+  /// `try_again`, so that nothing is pinned while callbacks run.
+  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how) noexcept {
     unqueue(s, w);
     w.left_ = how;
     --f.waiters_;
     --s.books.waiters;
     f.references_.fetch_add(1, std::memory_order_relaxed);
-    return set_released(w);
+    if (set_released(w)) strand(s, w);
+    return f.waiters_ == 0 ? close(s, f, cause::cancelled) : closing{};
   }
 
   /// The one place where a flight ends. The caller must `conclude` it outside of the lock.
@@ -767,8 +765,6 @@ class core final : public deadline_work<typename P::clock> {
   static time_point expire(shard<P>& s) noexcept {
     for (;;) {
       closing end;
-      waiter_type* resumed = nullptr;
-      pin_guard guard;
       {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
@@ -779,21 +775,15 @@ class core final : public deadline_work<typename P::clock> {
         if (due->of == deadline_of::flight) {
           end = close(s, *static_cast<flight_type*>(due), cause::timed_out);
         } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->why_ == cause::open) {
-          flight_type& f = *w.flight_;
-          if (depart(s, f, w, departure::wait_timed_out)) {
-            if (w.pin(guard)) resumed = &w;
-            else strand(s, w);
-          }
-          if (f.waiters_ == 0) end = close(s, f, cause::cancelled);
+          end = depart(s, *w.flight_, w, departure::wait_timed_out);
         }
       }
-      if (resumed && !resumed->hand_over()) strand(*resumed);
-      guard.reset();  // before callbacks run: they may wait for what is pinned
       conclude(end);
+      (void)try_again(s);
     }
   }
 
-  /// Once each: what was refused before. Returns whether anything still is.
+  /// Once each: the stranded waiters' turns and the stop requests that were refused. Returns whether anything still is.
   static bool try_again(shard<P>& s) noexcept {
     flight_type* unstopped;
     list<waiter_type> refused;  // its nodes are still `stranded_`, and can still be withdrawn

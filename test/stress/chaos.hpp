@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out on few keys, with tasks that
+// complete inline, after some turns, on another pool, that ignore being asked to stop, or do nothing else.
+
+#include "support.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <map>
+#include <stop_token>
+#include <tuple>
+#include <unordered_map>
+
+namespace stress {
+
+/// Checks what the event callback is told: per flight `miss`, `task_started`, then one end, all hits before it (rule 22).
+class event_checker {
+ public:
+  void operator()(cacheflight::event const& e) {
+    using enum cacheflight::event_type;
+    counts_[static_cast<std::size_t>(e.type)].fetch_add(1, std::memory_order_relaxed);
+    if (e.key.size() != 5) complain("the key is damaged", e);
+    if ((e.error != nullptr) != (e.type == task_rejected)) complain("an error where there is none, or none", e);
+    if (e.flight_id == 0) {
+      if (e.type != miss && e.type != max_keys_rejected) complain("no flight", e);
+      return;
+    }
+    part& p = parts_[e.flight_id % parts_.size()];
+    std::scoped_lock const lock(p.mutex);
+    flight& f = p.flights[e.flight_id];
+    if (f.key.empty()) f.key = e.key;
+    if (f.key != e.key) complain("two keys", e);
+    if (f.ended) complain("after the flight's end", e);
+    switch (e.type) {
+      case hit:
+        if (e.waiters == 0) complain("a hit without a waiter", e);
+        break;
+      case miss:
+        if (std::exchange(f.missed, true)) complain("twice", e);
+        break;
+      case task_started:
+        if (!f.missed || std::exchange(f.started, true)) complain("not after a miss, or twice", e);
+        break;
+      case task_resolved:
+      case task_rejected:
+      case task_timed_out:
+      case task_cancelled:
+        if (!f.started) complain("a flight ends that has not started", e);
+        f.ended = true;
+        break;
+      case max_keys_rejected: complain("of a flight", e); break;
+    }
+  }
+
+  [[nodiscard]] std::uint64_t count(cacheflight::event_type type) const { return counts_[static_cast<std::size_t>(type)]; }
+
+  void expect_all_ended() {
+    for (part& p : parts_)
+      for (auto const& [id, f] : p.flights) EXPECT_TRUE(f.missed && f.started && f.ended) << "flight " << id;
+  }
+
+ private:
+  struct flight {
+    std::string key;
+    bool missed = false, started = false, ended = false;
+  };
+  struct part {
+    std::mutex mutex;
+    std::unordered_map<std::uint64_t, flight> flights;
+  };
+  static void complain(char const* what, cacheflight::event const& e) {
+    ADD_FAILURE() << to_string(e.type) << ": " << what << " (flight " << e.flight_id << ')';
+  }
+
+  std::array<std::atomic<std::uint64_t>, 8> counts_{};
+  std::array<part, 16> parts_;
+};
+
+/// A task's result: when it was invoked and when it returned, on a clock that ticks at each of these.
+struct answer {
+  std::size_t key;
+  std::uint64_t from, to;
+};
+
+struct task_failure {};
+struct callback_failure {};
+
+class chaos {
+ public:
+  chaos(std::uint64_t seed, std::uint64_t operations, bool throwing_tasks)
+      : seed_(seed),
+        each_(operations / clients + 1),
+        throwing_tasks_(throwing_tasks),
+        flights_(cacheflight::options().max_keys(keys - 1).on_event([this](cacheflight::event const& e) { on_event(e); })) {}
+
+  void run() {
+    {
+      server main(3);
+      pool_ = std::make_unique<net::thread_pool>(2);
+      for (std::size_t i = 0; i < clients; ++i)
+        net::co_spawn(net::make_strand(main.io), client(i), [this](std::exception_ptr failure) {
+          if (failure) ADD_FAILURE() << "a client died";
+          ended_.add();
+        });
+      ended_.wait_for(clients, "clients");
+      main.join();  // with detached tasks
+      pool_->join();
+    }
+    check();
+    pool_.reset();
+  }
+
+ private:
+  static constexpr std::size_t clients = 16, keys = 4;
+
+  enum class outcome { value, task_failed, timed_out, wait_timed_out, cancelled, left, never_entered, at_capacity, mismatch, unknown };
+  static constexpr std::size_t outcomes = 10;
+
+  // ---- tasks
+
+  net::awaitable<answer> work(std::size_t key, unsigned turns, bool throws) {
+    std::uint64_t const from = ++now_;
+    co_await take_turns(turns);
+    if (throws) throw task_failure();
+    co_return answer{key, from, ++now_};
+  }
+  net::awaitable<answer> stubborn(std::size_t key, unsigned turns) {
+    std::uint64_t const from = ++now_;
+    co_await net::this_coro::reset_cancellation_state(net::disable_cancellation());
+    co_await take_turns(turns);
+    co_return answer{key, from, ++now_};
+  }
+  net::awaitable<answer> watching(std::stop_token stop, std::size_t key, unsigned turns) {
+    std::uint64_t const from = ++now_;
+    co_await net::this_coro::reset_cancellation_state(net::disable_cancellation());
+    for (; turns > 0 && !stop.stop_requested(); --turns) co_await take_turns(1);
+    co_return answer{key, from, ++now_};
+  }
+  net::awaitable<answer> until_stopped(std::size_t key) {
+    co_await never();
+    co_return answer{key, 0, 0};
+  }
+  net::awaitable<int> other_type(unsigned turns) {
+    co_await take_turns(turns);
+    co_return 1;
+  }
+
+  // ---- clients
+
+  using random = std::mt19937_64;
+  static bool chance(random& r, unsigned percent) { return r() % 100 < percent; }
+
+  struct one_call {
+    std::string key;
+    std::size_t number;
+    cacheflight::run_options options;
+    one_call() noexcept {}
+  };
+
+  /// `call(task, arguments...)` with a random task.
+  template <class Call>
+  auto with_task(random& r, one_call& c, Call call) {
+    auto const turns = static_cast<unsigned>(5 + r() % 60);
+    bool const throws = throwing_tasks_ && chance(r, 15);
+    auto const elsewhere = pool_->get_executor();
+    std::size_t const key = c.number;
+    switch (r() % 16) {
+      case 0: return call(&chaos::work, this, key, 0U, throws);
+      case 1:
+      case 2: return call(&chaos::stubborn, this, key, turns);
+      case 3:
+      case 4: return call([this, key, turns](std::stop_token stop) { return watching(stop, key, turns); });
+      case 5:
+      case 6:
+      case 7: return call(cacheflight::on(elsewhere, [this, key, turns, throws] { return work(key, turns, throws); }));
+      case 8:
+        c.options.timeout(std::chrono::microseconds(100 + r() % 2'000));
+        if (chance(r, 50)) return call(cacheflight::on(elsewhere, [this, key] { return until_stopped(key); }));
+        return call(&chaos::until_stopped, this, key);
+      default: return call(&chaos::work, this, key, turns, throws);
+    }
+  }
+
+  using result = std::shared_ptr<answer const>;
+
+  net::awaitable<result> coroutine_call(random& r, one_call& c) {
+    return with_task(r, c, [&](auto&& task, auto&&... arguments) {
+      return flights_.run(c.key, c.options, std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...);
+    });
+  }
+
+  template <class Token>
+  auto handler_call(random& r, one_call& c, net::any_io_executor const& executor, Token token) {
+    return with_task(r, c, [&](auto&& task, auto&&... arguments) {
+      if constexpr (sizeof...(arguments) == 0)
+        return cacheflight::async_run(flights_, executor, c.key, c.options, std::forward<decltype(task)>(task), token);
+      else
+        return cacheflight::async_run(flights_, executor, c.key, c.options,
+                                      std::bind_front(std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...),
+                                      token);
+    });
+  }
+
+  /// Emits on the client's strand, some turns later.
+  static void leave_later(net::any_io_executor const& strand, std::shared_ptr<net::cancellation_signal> signal, unsigned turns) {
+    net::post(strand, [=] {
+      if (turns > 0) return leave_later(strand, signal, turns - 1);
+      signal->emit(net::cancellation_type::terminal);
+    });
+  }
+
+  net::awaitable<void> client(std::size_t number) {
+    random r(seed_ + number);
+    net::any_io_executor const strand = co_await net::this_coro::executor;
+    std::array<std::uint64_t, keys> last{};
+    for (std::uint64_t i = 0; i < each_; ++i) {
+      one_call c;
+      c.number = static_cast<std::size_t>(r() % 8 ? r() % 2 : r() % keys);
+      c.key = "key-" + std::to_string(c.number);
+      auto const what = static_cast<unsigned>(r() % 1000);
+      if (what < 10) (void)flights_.cancel(c.key);
+      if (what == 10) flights_.clear();
+      if (chance(r, 4)) c.options.timeout(std::chrono::microseconds(50 + r() % 1'000));
+      if (chance(r, 4)) c.options.wait_timeout(std::chrono::microseconds(50 + r() % 1'000));
+      if (chance(r, 5)) c.options.metadata(std::string("longer than what fits into an any"));
+      calls_.fetch_add(1);
+
+      if (chance(r, 2)) {
+        outcome how = outcome::value;
+        try {
+          co_await flights_.run(c.key, c.options, &chaos::other_type, this, 20U);
+        } catch (...) {
+          how = classify(std::current_exception());
+        }
+        note(how);
+        continue;
+      }
+
+      std::exception_ptr failure;
+      result got;
+      auto const signal = std::make_shared<net::cancellation_signal>();
+      bool const leaves = chance(r, 15);
+      auto const turns = static_cast<unsigned>(r() % 30);
+      switch (r() % 4) {
+        case 0:  // a coroutine
+          try {
+            got = co_await coroutine_call(r, c);
+          } catch (...) {
+            failure = std::current_exception();
+          }
+          break;
+        case 1: {  // a coroutine of its own, which may be cancelled
+          if (leaves) leave_later(strand, signal, turns);
+          auto operation = coroutine_call(r, c);
+          std::tuple<std::exception_ptr, result> both = co_await net::co_spawn(
+              strand, std::move(operation), net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          failure = std::get<0>(both);
+          got = std::get<1>(both);
+          break;
+        }
+        case 2: {  // an operation, which may be cancelled
+          if (leaves) leave_later(strand, signal, turns);
+          auto operation = handler_call(r, c, strand, net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          std::tuple<std::exception_ptr, result> both = co_await std::move(operation);
+          failure = std::get<0>(both);
+          got = std::get<1>(both);
+          break;
+        }
+        default:  // a callback, on another strand; the client goes on without it
+          if (leaves) leave_later(strand, signal, turns);
+          handler_call(r, c, strand, net::bind_executor(strand, net::bind_cancellation_slot(signal->slot(), callback{this, signal})));
+          if (chance(r, 50)) co_await take_turns(10);
+          continue;
+      }
+      arrived(c.number, failure, got);
+      // Rule 2: whoever holds an outcome and calls again gets a newer flight.
+      if (got && got->from <= std::exchange(last[c.number], got->from)) ADD_FAILURE() << "an outcome that was settled before the call";
+    }
+  }
+
+  struct callback {
+    chaos* self;
+    std::shared_ptr<net::cancellation_signal> signal;
+    void operator()(std::exception_ptr failure, result got) { self->arrived(got ? got->key : keys, failure, got); }
+  };
+
+  void arrived(std::size_t key, std::exception_ptr const& failure, result const& got) {
+    if ((failure == nullptr) != (got != nullptr)) ADD_FAILURE() << "both a value and an error, or neither";
+    note(failure ? classify(failure) : outcome::value);
+    if (!got) return;
+    if (got->key != key) ADD_FAILURE() << "the value of another key";
+    std::scoped_lock const lock(values_mutex_);
+    values_[got->key][got->from] = got->to;
+  }
+
+  static outcome classify(std::exception_ptr const& failure) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (task_failure const&) {
+      return outcome::task_failed;
+    } catch (cacheflight::timeout_error const& e) {
+      return e.scope() == cacheflight::timeout_scope::flight ? outcome::timed_out : outcome::wait_timed_out;
+    } catch (cacheflight::cancelled_error const&) {
+      return outcome::cancelled;
+    } catch (cacheflight::max_keys_error const&) {
+      return outcome::at_capacity;
+    } catch (cacheflight::type_mismatch_error const&) {
+      return outcome::mismatch;
+    } catch (cacheflight::caller_cancelled_error const&) {
+      return outcome::left;
+    } catch (boost::system::system_error const& e) {
+      // A coroutine that was cancelled before its first step: Asio's own word.
+      if (e.code() == net::error::operation_aborted) return outcome::never_entered;
+      ADD_FAILURE() << e.what();
+    } catch (std::exception const& e) {
+      ADD_FAILURE() << e.what();
+    }
+    return outcome::unknown;
+  }
+
+  void note(outcome how) { outcomes_[static_cast<std::size_t>(how)].fetch_add(1); }
+  [[nodiscard]] std::uint64_t count(outcome how) const { return outcomes_[static_cast<std::size_t>(how)]; }
+
+  void on_event(cacheflight::event const& e) {
+    checker_(e);
+    std::uint64_t const number = events_.fetch_add(1);
+    if (number % 64 == 0) (void)flights_.has(e.key);  // callbacks may call the group
+    if (number % 128 == 0) (void)flights_.stats();
+    if (number % 50 == 0) {
+      thrown_.fetch_add(1);
+      throw callback_failure();
+    }
+  }
+
+  void check() {
+    auto const books = flights_.stats();
+    expect_balance(books);
+    expect_joins(books);
+    EXPECT_EQ(flights_.size(), 0U);
+    std::uint64_t completions = 0;
+    for (auto const& o : outcomes_) completions += o;
+    EXPECT_EQ(completions, calls_) << "each call completes exactly once";
+    EXPECT_EQ(calls_, books.hits + books.misses + books.type_mismatches + count(outcome::never_entered));
+    EXPECT_EQ(count(outcome::at_capacity), books.max_keys_rejected);
+    EXPECT_EQ(count(outcome::mismatch), books.type_mismatches);
+    EXPECT_EQ(count(outcome::unknown), 0U);
+    EXPECT_EQ(books.callback_failures, thrown_);
+    using enum cacheflight::event_type;
+    EXPECT_EQ(checker_.count(hit), books.hits);
+    EXPECT_EQ(checker_.count(miss), books.misses);
+    EXPECT_EQ(checker_.count(task_started), books.started);
+    EXPECT_EQ(checker_.count(task_resolved), books.resolved);
+    EXPECT_EQ(checker_.count(task_rejected), books.rejected);
+    EXPECT_EQ(checker_.count(task_timed_out), books.timed_out);
+    EXPECT_EQ(checker_.count(task_cancelled), books.cancelled);
+    EXPECT_EQ(checker_.count(max_keys_rejected), books.max_keys_rejected);
+    checker_.expect_all_ended();
+    // Rule 1: those flights of a key whose value somebody got were up one after the other.
+    for (auto const& of_key : values_) {
+      std::uint64_t last = 0;
+      for (auto const& [from, to] : of_key) {
+        EXPECT_LT(last, from) << "two flights of one key at the same time";
+        last = to;
+      }
+    }
+    // A run in which something never happened proves less than it claims.
+    char const* const names[outcomes] = {"values",    "failures", "timeouts",    "wait timeouts",   "cancelled",
+                                         "left",      "never entered", "at capacity", "mismatches", "unknown"};
+    for (std::size_t i = 0; i < outcomes; ++i) std::printf("%s %llu  ", names[i], static_cast<unsigned long long>(outcomes_[i]));
+    std::printf("detached or stopped %llu\n", static_cast<unsigned long long>(books.timed_out + books.cancelled));
+    for (outcome const how : {outcome::value, outcome::timed_out, outcome::wait_timed_out, outcome::cancelled, outcome::left,
+                              outcome::at_capacity, outcome::mismatch})
+      EXPECT_GT(count(how), 0U) << names[static_cast<std::size_t>(how)];
+    EXPECT_EQ(count(outcome::task_failed) > 0, throwing_tasks_);
+  }
+
+  std::uint64_t const seed_, each_;
+  bool const throwing_tasks_;
+  std::atomic<std::uint64_t> now_{0}, calls_{0}, events_{0}, thrown_{0};
+  std::array<std::atomic<std::uint64_t>, outcomes> outcomes_{};
+  counter ended_;
+  std::mutex values_mutex_;
+  std::array<std::map<std::uint64_t, std::uint64_t>, keys> values_;
+  event_checker checker_;
+  std::unique_ptr<net::thread_pool> pool_;
+  cacheflight::group flights_;
+};
+
+}  // namespace stress
