@@ -176,7 +176,7 @@ std::string fault(reply const& one, std::int64_t user, std::string& expected) {
 void print_head(std::int64_t user, std::int64_t latency_ms) {
   std::printf("Bursts of simultaneous GET /user/%lld; each database call has a simulated latency of %lld ms.\n\n",
               static_cast<long long>(user), static_cast<long long>(latency_ms));
-  std::printf("%-20s %9s %11s %9s %9s %9s %9s %7s\n", "", "", "arrival", "queries", "wall", "p50", "p95", "");
+  std::printf("%-20s %9s %11s %9s %9s %9s %9s\n", "", "", "arrival", "queries", "wall", "p50", "p95");
   std::printf("%-20s %9s %11s %9s %9s %9s %9s %7s\n", "mode", "requests", "spread ms", "executed", "ms", "ms", "ms",
               "errors");
   std::printf("%s\n", std::string(90, '-').c_str());

@@ -18,7 +18,7 @@
 /// cancelled or times out, the task is asked to stop: through its `std::stop_token` if it takes one, on the thread that asks, and through
 /// the per-operation cancellation of its coroutine (all types), emitted on the task's own serialized executor. The latter is left out if
 /// `T`'s awaitable has a concrete executor type that is not a strand (`awaitable<T, io_context::executor_type>`), where nothing can
-/// serialize it.
+/// serialize it. `run_options::stop_token` cancels a caller like its slot does, from any thread.
 ///
 /// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run on it (their
 /// flights end as abandoned); callers on other contexts are answered. A context that merely stopped answers nobody on it; flights led on
@@ -26,6 +26,8 @@
 ///
 /// Boost.Asio 1.81 or newer; standalone Asio if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
+#include <cacheflight/detail/launch.hpp>
+#include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/group.hpp>
 
 #if defined(CACHEFLIGHT_STANDALONE_ASIO)
@@ -40,7 +42,10 @@
 #include <asio/error.hpp>
 #include <asio/execution_context.hpp>
 #include <asio/dispatch.hpp>
+#include <asio/execution/executor.hpp>
 #include <asio/execution/outstanding_work.hpp>
+#include <asio/prefer.hpp>
+#include <asio/query.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/strand.hpp>
@@ -59,6 +64,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/execution/executor.hpp>
 #include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
@@ -325,13 +331,8 @@ class task_flight final : public keyed_flight<P, Key> {
     } catch (...) {
       failure = std::current_exception();
     }
-    // An executor that refuses may still hold the function: a strand queues before its inner executor throws. It is disowned then.
-    progress before = progress::starting;
-    if (progress_.compare_exchange_strong(before, failure ? progress::settled : progress::started, std::memory_order_acq_rel)) {
-      if (failure) unwind(cause::rejected, nullptr, std::move(failure));
-    } else if (before == progress::lost) {
-      unwind(failure ? cause::rejected : cause::abandoned, nullptr, std::move(failure));
-    }
+    cause const why = failure ? cause::rejected : cause::abandoned;
+    if (launch_.handed_over(failure != nullptr)) unwind(why, nullptr, std::move(failure));
     core_type::stoppable(*this);
   }
 
@@ -361,10 +362,6 @@ class task_flight final : public keyed_flight<P, Key> {
  private:
   friend class task_reference<task_flight>;
   using reference = task_reference<task_flight>;
-  /// Who settles: `starting`, nobody yet; `started`, the task's coroutine when it runs or is destroyed; `running`, the coroutine; `lost`,
-  /// destroyed while `start` was under way, which settles; `settled`, nobody any more.
-  enum class progress : unsigned char { starting, started, running, lost, settled };
-
   /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
   struct running {
     explicit running(Executor const& ex) : running(serialized(ex)) {}
@@ -427,7 +424,7 @@ class task_flight final : public keyed_flight<P, Key> {
   };
 
   static net::awaitable<void, Executor> drive(reference self) {
-    if (!self->begin()) co_return;
+    if (!self->launch_.begin()) co_return;
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -442,8 +439,7 @@ class task_flight final : public keyed_flight<P, Key> {
       why = cause::rejected;
       failure = std::current_exception();
     }
-    self->progress_.store(progress::settled, std::memory_order_release);
-    self->unwind(why, std::move(value), std::move(failure));
+    if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
   }
 
   [[nodiscard]] net::awaitable<Answer, Executor> invoke() { return (*task_)(token_.get_token()); }
@@ -455,18 +451,10 @@ class task_flight final : public keyed_flight<P, Key> {
     core_type::settle(*this, why, std::move(value), std::move(failure));
   }
 
-  [[nodiscard]] bool begin() noexcept {
-    progress before = progress::starting;
-    return progress_.compare_exchange_strong(before, progress::running, std::memory_order_acq_rel) ||
-           (before == progress::started && progress_.compare_exchange_strong(before, progress::running, std::memory_order_acq_rel));
-  }
-
   void retain() noexcept { core_type::retain(*this); }
 
   void dropped() noexcept {
-    progress before = progress::starting;
-    if (progress_.compare_exchange_strong(before, progress::lost, std::memory_order_acq_rel)) return;
-    if (before != progress::settled) unwind(cause::abandoned, nullptr, nullptr);
+    if (launch_.dropped()) unwind(cause::abandoned, nullptr, nullptr);
   }
 
   [[nodiscard]] static std::stop_source make_token() {
@@ -477,7 +465,7 @@ class task_flight final : public keyed_flight<P, Key> {
   std::optional<Task> task_;
   std::shared_ptr<running> running_;  // under the shard's lock once the flight is visible
   std::stop_source token_ = make_token();
-  std::atomic<progress> progress_{progress::starting};
+  launch launch_;
 };
 
 /// A caller of Asio's, whatever it waits as.
@@ -501,6 +489,7 @@ class caller : public waiter<P>, private context_guard::parked {
  protected:
   explicit caller(context_guard::reference context) noexcept : context_(std::move(context)) {}
   ~caller() {
+    on_stop_.reset();
     unpark();
     if (this->joined() && !core_type::withdraw(*this)) core_type::finish(*this);
   }
@@ -526,24 +515,11 @@ class caller : public waiter<P>, private context_guard::parked {
 
   /// Own departure or flight's outcome; throws, or returns the flight's value.
   [[nodiscard]] std::shared_ptr<void const> outcome() {
-    struct finisher {
-      caller* self;
-      ~finisher() { core_type::finish(*self); }
-    } const at_exit{this};
-    flight<P> const& f = *this->joined();
-    if (this->how_left() == departure::wait_timed_out) throw timeout_error(timeout_scope::wait, f.copy_key());
-    if (this->how_left() == departure::left) {
-      if (failure_) std::rethrow_exception(failure_);
-      throw caller_cancelled_error();
-    }
-    switch (f.why()) {
-      case cause::resolved: break;
-      case cause::rejected: std::rethrow_exception(f.exception());
-      case cause::timed_out: throw timeout_error(timeout_scope::flight, f.copy_key());
-      case cause::cancelled: throw cancelled_error(f.copy_key());
-      default: throw abandoned_error(f.copy_key());
-    }
-    return f.value();
+    on_stop_.reset();
+    finish_guard<P> const at_exit(*this);
+    if (this->how_left() != departure::left) return outcome_of(*this);
+    if (failure_) std::rethrow_exception(failure_);
+    throw caller_cancelled_error();
   }
 
   void hand_over_or_strand() noexcept {
@@ -558,6 +534,11 @@ class caller : public waiter<P>, private context_guard::parked {
         return submit([&] { net::post(found.get_inner_executor(), turn<Allocator, Found>(this, allocator, found)); });
       else return submit([&] { net::post(found, turn<Allocator>(this, allocator)); });
     });
+  }
+
+  /// The caller is a waiter: from here on it can also be cancelled through `run_options::stop_token`, on any thread.
+  void watch(std::stop_token const& token) {
+    if (token.stop_possible()) on_stop_.emplace(token, leave_on_stop<P>{this});
   }
 
   std::exception_ptr failure_;
@@ -653,6 +634,7 @@ class caller : public waiter<P>, private context_guard::parked {
   }
 
   context_guard::reference context_;
+  std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
   void* turn_ = nullptr;               // its turn, wherever it was moved to last; used only when an executor threw
   void (*disown_)(void*) = nullptr;
 };
@@ -680,6 +662,7 @@ class coroutine_caller final : public caller<P> {
   }
 
   using caller<P>::outcome;
+  using caller<P>::watch;
 
  private:
   [[nodiscard]] bool hand_over() noexcept override { return this->post_turn(executor_, std::allocator<void>()); }
@@ -739,6 +722,7 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   bool const throws = co_await net::this_coro::throw_if_cancelled();
   caller_type self(executor);
   enter<Answer, Executor>(*flights, key, self, opts, task, executor);
+  self.watch(opts.stop_token());
   if (throws && cancellation.cancelled() != net::cancellation_type::none) throw caller_cancelled_error();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
   if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
@@ -776,6 +760,8 @@ class handler_caller final : public caller<P> {
       throw;
     }
   }
+
+  using caller<P>::watch;
 
   /// A member of some flight, or about to complete with what kept it from becoming one.
   void go() noexcept { this->suspend(net::get_associated_cancellation_slot(handler_)); }
@@ -870,6 +856,7 @@ struct initiate_run {
     std::exception_ptr failure;
     try {
       enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
+      self->watch(opts.stop_token());
     } catch (...) {
       failure = std::current_exception();
     }
@@ -904,6 +891,7 @@ struct front<detail::asio_front::net::awaitable<T, Executor>> {
 /// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(), load), id)`. On a
 /// strand of its own unless `executor` is one.
 template <class Executor, class F>
+  requires(detail::asio_front::net::execution::is_executor<Executor>::value)
 [[nodiscard]] auto on(Executor executor, F task) {
   detail::require_task(task);
   return detail::asio_front::task_on<Executor, F>(std::move(executor), std::move(task));

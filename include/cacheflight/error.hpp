@@ -5,6 +5,7 @@
 
 #include <exception>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace cacheflight::inline v1 {
@@ -84,6 +85,15 @@ class abandoned_error : public error {
  public:
   explicit abandoned_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: the task was destroyed before it answered", std::move(key)) {}
+};
+
+/// This caller was cancelled, through its own `std::stop_token`; the flight goes on if others wait for it. Its code is
+/// `std::errc::operation_canceled`, but the type is its own, so that such an error of the task is not taken for it (rule 14). The Asio
+/// front has `caller_cancelled_error` instead.
+class caller_stopped_error : public std::system_error {
+ public:
+  caller_stopped_error()
+      : std::system_error(std::make_error_code(std::errc::operation_canceled), "cacheflight: this caller was stopped") {}
 };
 
 }  // namespace cacheflight::inline v1

@@ -186,7 +186,9 @@ class basic_group {
   auto dispatch(K&& key, run_options opts, Task task) {
     using returned = typename Task::result;
     if constexpr (detail::has_front<returned>) {
-      return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::move(opts), std::move(task));
+      if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> && detail::string_like<Key> && transparent)
+        return front<returned>::run(*this, text_of(key), std::move(opts), std::move(task));
+      else return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::move(opts), std::move(task));
     } else {
       static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
                     "cacheflight: this task returns an awaitable whose front is not included: #include <cacheflight/asio.hpp> for "

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -120,11 +121,19 @@ class run_options {
     return *this;
   }
 
+  /// Cancels this caller, on any thread, when a stop is requested: it leaves at once, alone, and gets what its front says for "you were
+  /// cancelled" (rule 11). Not to be confused with the token that a task may take.
+  run_options& stop_token(std::stop_token token) noexcept {
+    stop_token_ = std::move(token);
+    return *this;
+  }
+
   /// What bounds the task, given the group's default; `max()`: none.
   [[nodiscard]] std::chrono::nanoseconds timeout_or(std::chrono::nanoseconds fallback) const noexcept {
     return timeout_set_ ? timeout_ : fallback;
   }
   [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept { return wait_timeout_; }  ///< `max()`: none.
+  [[nodiscard]] std::stop_token const& stop_token() const noexcept { return stop_token_; }
   [[nodiscard]] std::any const& metadata() const noexcept { return metadata_; }
   [[nodiscard]] std::any take_metadata() noexcept { return std::move(metadata_); }
 
@@ -132,6 +141,7 @@ class run_options {
   detail::limit timeout_ = detail::no_limit;
   detail::limit wait_timeout_ = detail::no_limit;
   bool timeout_set_ = false;
+  std::stop_token stop_token_;
   std::any metadata_;
 };
 

@@ -3,6 +3,6 @@
 
 namespace {
 
-TEST(multi_throw, chaos) { stress::chaos(stress::seed(), stress::operations(16'000), true).run(); }
+TEST(multi_throw, chaos) { stress::chaos(stress::seed(), stress::operations(60'000), true).run(); }
 
 }  // namespace

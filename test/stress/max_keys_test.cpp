@@ -43,52 +43,56 @@ net::awaitable<int> behind(gate* g, counter* invoked) {
 }
 
 TEST(max_keys, is_exact_while_many_threads_compete) {
-  constexpr std::size_t keys = 12, joiners = 3;
+  constexpr std::size_t keys = 12, callers = 3;
   std::uint64_t const rounds = operations(6'000) / 60 + 1;
   server threads(4);
-  std::atomic<std::uint64_t> started{0}, hits{0};
-  cacheflight::group flights(cacheflight::options().max_keys(cap).on_event([&](cacheflight::event const& e) {
-    if (e.type == cacheflight::event_type::task_started) ++started;
-    if (e.type == cacheflight::event_type::hit) ++hits;
-  }));
   for (std::uint64_t round = 0; round < rounds; ++round) {
     gate held;
-    counter invoked;
+    counter invoked, started, hits;
     tally all;
-    started = hits = 0;
+    cacheflight::group flights(cacheflight::options().max_keys(cap).on_event([&](cacheflight::event const& e) {
+      if (e.type == cacheflight::event_type::task_started) started.add();
+      if (e.type == cacheflight::event_type::hit) hits.add();
+    }));
     auto const call = [&](std::string key) {
       net::co_spawn(net::make_strand(threads.io), flights.run(std::move(key), behind, &held, &invoked), all.handler());
     };
-    // More keys than there is room for, each from several callers at once.
-    for (std::size_t caller = 0; caller < joiners; ++caller)
+    // More keys than there is room for, each from several callers at once. Nothing ends while the gate is shut, so whichever keys got in
+    // have all of their callers, and the others none.
+    for (std::size_t caller = 0; caller < callers; ++caller)
       for (std::size_t key = 0; key < keys; ++key) call("key " + std::to_string(key));
     invoked.wait_for(cap, "tasks");
-    // Whoever does not join is refused; nothing ends while the gate is shut.
-    std::uint64_t const refused_at_least = (keys - cap) * 1;
-    all.completed.wait_for(refused_at_least, "refusals");
-    // Now that the table is full and stays so: a cancelled key makes room for one, joins still work.
+    hits.wait_for(cap * (callers - 1), "joins");
+    all.completed.wait_for((keys - cap) * callers, "refusals");
+    EXPECT_EQ(started.now(), cap);
+    EXPECT_EQ(all.refused, (keys - cap) * callers);
+    EXPECT_EQ(flights.size(), cap);
     std::vector<std::string> up;
     for (std::size_t key = 0; key < keys; ++key)
       if (flights.has("key " + std::to_string(key))) up.push_back("key " + std::to_string(key));
     ASSERT_EQ(up.size(), cap);
-    EXPECT_EQ(flights.size(), cap);
-    all.completed.wait_for(keys * joiners - hits - cap, "refusals");
-    EXPECT_EQ(started, cap);
-    EXPECT_EQ(all.refused, keys * joiners - hits - cap);
+    // Joins work at the cap. A cancelled key makes room for exactly one.
     for (auto const& key : up) call(key);
-    std::uint64_t const refused_before = all.refused;
+    hits.wait_for(cap * callers, "joins at the cap");
     EXPECT_TRUE(flights.cancel(up[round % cap]));
     EXPECT_EQ(flights.size(), cap - 1);
     for (int i = 0; i < 5; ++i) call("another " + std::to_string(i));
-    invoked.wait_for(cap + 1, "the one task there is room for");
+    std::uint64_t const refused = (keys - cap) * callers + 4, cancelled = callers + 1;
+    all.completed.wait_for(refused + cancelled, "refusals after one more got in");
+    invoked.wait_for(cap + 1, "the one task there was room for");
+    EXPECT_EQ(started.now(), cap + 1);
+    EXPECT_EQ(flights.size(), cap);
     held.open();
-    all.completed.wait_for(keys * joiners + cap + 5, "callers");
-    EXPECT_GE(started, cap + 1);
-    EXPECT_GE(all.refused, refused_before);
+    all.completed.wait_for(keys * callers + cap + 5, "callers");
+    EXPECT_EQ(all.refused, refused);
+    EXPECT_EQ(all.cancelled, cancelled);
+    EXPECT_EQ(all.values, (cap - 1) * (callers + 1) + 1);
     EXPECT_EQ(all.others, 0U);
+    auto const books = flights.stats();
+    EXPECT_EQ(books.misses, books.started + books.max_keys_rejected);
+    EXPECT_EQ(books.started, books.resolved + books.cancelled);
   }
   threads.join();
-  expect_balance(flights.stats());
 }
 
 /// Invoked and not yet returned: part of the time that a flight is joinable, unless it is doomed.

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// The front for threads: tasks that return a plain value. `run` blocks, as Go's `singleflight.Do` does:
+///
+///     std::shared_ptr<user const> u = flights.run("user:" + id, load_user, id);
+///
+/// Who runs what. The leader runs the task on its own thread; joiners sleep until the flight is decided, or they leave.
+///
+/// Leaving. A joiner honours `run_options::wait_timeout` and `run_options::stop_token` at once. A leader that runs the task on its own stack
+/// cannot return before the task does: if its wait times out, it is stopped, or its flight is cancelled or times out, that is decided at
+/// that moment (the others are answered, the key is free, the task's `std::stop_token` is set), and the leader gets that outcome when its
+/// task returns. With `cacheflight::on(executor, task)` the task runs elsewhere, and the leader waits, and leaves, like a joiner.
+///
+/// In a coroutine server. `run` with a plain-value task blocks the thread that calls it. Inside a coroutine that is its event loop; and
+/// joining a flight whose task that loop has to drive deadlocks. Return an awaitable there.
+///
+/// Errors are thrown from `run`: the task's own, `timeout_error`, `cancelled_error`, `abandoned_error`, `max_keys_error`,
+/// `type_mismatch_error`, and `caller_stopped_error` for the caller's own stop token.
+
+#include <cacheflight/detail/outcome.hpp>
+#include <cacheflight/detail/work.hpp>
+#include <cacheflight/group.hpp>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+namespace detail::blocking_front {
+
+/// Where a thread sleeps. One per thread, so that whoever wakes it never touches memory that the woken thread frees.
+class parker {
+ public:
+  void sleep() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return awake_; });
+    awake_ = false;
+  }
+  void wake() noexcept {
+    std::scoped_lock lock(mutex_);
+    awake_ = true;
+    changed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool awake_ = false;
+};
+
+template <class P>
+class blocked_caller final : public waiter<P> {
+ public:
+  blocked_caller() noexcept : parker_(mine()) {}
+  ~blocked_caller() = default;
+
+  void wait(bool released) {
+    if (!released) parker_.sleep();
+  }
+
+  [[nodiscard]] std::shared_ptr<void const> outcome() {
+    finish_guard<P> const at_exit(*this);
+    if (this->how_left() == departure::left) throw caller_stopped_error();
+    return outcome_of(*this);
+  }
+
+ private:
+  [[nodiscard]] static parker& mine() noexcept {
+    static thread_local parker own;
+    return own;
+  }
+  [[nodiscard]] bool hand_over() noexcept override {
+    parker_.wake();
+    return true;
+  }
+
+  parker& parker_;
+};
+
+}  // namespace detail::blocking_front
+
+/// Tasks that return a plain value: `run` blocks and returns `std::shared_ptr<Returned const>` (`void` for `void`).
+template <detail::plain_value Returned>
+struct front<Returned> {
+  /// The key need not outlive the call: it is looked up where it is.
+  static constexpr bool borrows_key = true;
+
+  template <class Group, class K, class Task>
+  static auto run(Group& flights, K key, run_options opts, Task task) -> typename detail::result_of_answer<Returned>::type {
+    using P = typename Group::platform_type;
+    using flight_type = detail::value_flight<P, typename Group::key_type, Task>;
+    using result = detail::result_of_answer<Returned>;
+
+    detail::blocking_front::blocked_caller<P> self;
+    std::stop_token const stop = opts.stop_token();
+    auto const build = [&](K& k) {
+      return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
+    };
+    auto const admitted = detail::access::enter(flights, key, self, opts, typeid(typename result::value_type), build);
+    {
+      std::optional<std::stop_callback<detail::leave_on_stop<P>>> on_stop;
+      if (stop.stop_possible()) on_stop.emplace(stop, detail::leave_on_stop<P>{&self});
+      if (admitted == detail::admission::leads) static_cast<flight_type*>(self.joined())->start();
+      self.wait(!detail::core<P>::arm(self));
+    }
+    if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
+    else return std::static_pointer_cast<typename result::value_type const>(self.outcome());
+  }
+};
+
+}  // namespace cacheflight::inline v1

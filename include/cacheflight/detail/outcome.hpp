@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cacheflight/detail/core.hpp>
+
+#include <exception>
+#include <memory>
+
+namespace cacheflight::inline v1::detail {
+
+/// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its own world's words: the flight's
+/// value, or an exception that is built here, where the caller resumes (rules 7, 14, 17, 18).
+template <class P>
+[[nodiscard]] std::shared_ptr<void const> outcome_of(waiter<P> const& w) {
+  flight<P> const& f = *w.joined();
+  if (w.how_left() == departure::wait_timed_out) throw timeout_error(timeout_scope::wait, f.copy_key());
+  switch (f.why()) {
+    case cause::resolved: break;
+    case cause::rejected: std::rethrow_exception(f.exception());
+    case cause::timed_out: throw timeout_error(timeout_scope::flight, f.copy_key());
+    case cause::cancelled: throw cancelled_error(f.copy_key());
+    default: throw abandoned_error(f.copy_key());
+  }
+  return f.value();
+}
+
+/// Ends a waiter's membership at the end of a scope.
+template <class P>
+class finish_guard {
+ public:
+  explicit finish_guard(waiter<P>& w) noexcept : waiter_(w) {}
+  finish_guard(finish_guard const&) = delete;
+  finish_guard& operator=(finish_guard const&) = delete;
+  ~finish_guard() { core<P>::finish(waiter_); }
+
+ private:
+  waiter<P>& waiter_;
+};
+
+/// Lets a waiter leave when a `std::stop_token` says so.
+template <class P>
+struct leave_on_stop {
+  waiter<P>* self;
+  void operator()() const noexcept { core<P>::leave(*self); }
+};
+
+}  // namespace cacheflight::inline v1::detail

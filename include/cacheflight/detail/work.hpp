@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cacheflight/detail/launch.hpp>
+#include <cacheflight/detail/task.hpp>
+#include <cacheflight/group.hpp>
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is destroyed without having been
+/// called, its flight ends as abandoned.
+class work {
+ public:
+  void operator()() const {
+    if (run_) run_->call();
+  }
+
+  class target {
+   public:
+    virtual void call() noexcept = 0;
+    virtual ~target() = default;
+  };
+  explicit work(std::shared_ptr<target> run) noexcept : run_(std::move(run)) {}
+
+ private:
+  std::shared_ptr<target> run_;
+};
+
+namespace detail {
+
+/// Returns what any caller can use at once: not an awaitable, not a sender.
+template <class R>
+concept plain_value = !has_await_ready<R> && !sender_like<R>;
+
+/// A task with an executor of its own: any callable that takes work.
+template <class Submit, class F>
+struct submitted {
+  Submit submit;
+  F function;
+
+  submitted(Submit s, F f) : submit(std::move(s)), function(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
+};
+template <class F>
+inline constexpr bool is_submitted = false;
+template <class Submit, class F>
+inline constexpr bool is_submitted<submitted<Submit, F>> = true;
+
+/// A flight whose task has a `std::stop_token` or cannot be asked to stop, and settles by being given an answer.
+template <class P, class Key, class Task, class Answer>
+class simple_flight : public keyed_flight<P, Key> {
+ public:
+  using core_type = core<P>;
+  using result = result_of_answer<Answer>;
+
+  template <class K>
+  simple_flight(K&& key, std::any metadata, Task task)
+      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)), task_(std::move(task)) {}
+
+  [[nodiscard]] bool request_stop() noexcept override {
+    token_.request_stop();
+    return true;
+  }
+
+ protected:
+  /// False: the flight was doomed before its task could run, and has been settled.
+  [[nodiscard]] bool may_start() noexcept {
+    if (core_type::may_start(*this)) {
+      if constexpr (Task::takes_token) core_type::stoppable(*this);
+      return true;
+    }
+    unwind(cause::abandoned, nullptr, nullptr);
+    return false;
+  }
+
+  [[nodiscard]] decltype(auto) invoke() { return (*task_)(token_.get_token()); }
+  [[nodiscard]] Task& task() noexcept { return *task_; }
+  [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
+
+  /// The task is through: free what is its own, then let the core decide. The flight may be gone afterwards.
+  void unwind(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+    task_.reset();
+    core_type::settle(*this, why, std::move(value), std::move(exception));
+  }
+
+ private:
+  [[nodiscard]] static std::stop_source make_token() {
+    if constexpr (Task::takes_token) return std::stop_source();
+    else return std::stop_source(std::nostopstate);
+  }
+
+  std::optional<Task> task_;
+  std::stop_source token_ = make_token();
+};
+
+/// A flight whose task returns its answer.
+template <class P, class Key, class Task>
+class value_flight final : public simple_flight<P, Key, Task, typename Task::result> {
+  using base = simple_flight<P, Key, Task, typename Task::result>;
+  using core_type = core<P>;
+
+ public:
+  using base::base;
+
+  /// On this thread, or wherever the task's own executor runs it. The caller is the leader's waiter, which keeps the flight alive.
+  void start() noexcept {
+    if (!this->may_start()) return;
+    if constexpr (is_submitted<std::decay_t<decltype(this->task().function())>>) submit();
+    else run();
+  }
+
+ private:
+  struct submission final : work::target {
+    explicit submission(value_flight* f) noexcept : flight(f) { core_type::retain(*flight); }
+    ~submission() override {
+      if (flight->launch_.dropped()) flight->unwind(cause::abandoned, nullptr, nullptr);
+      core_type::release(*flight);
+    }
+    void call() noexcept override {
+      if (flight->launch_.begin()) {
+        (void)flight->launch_.answered();
+        flight->run();
+      }
+    }
+    value_flight* flight;
+  };
+
+  void submit() noexcept {
+    std::exception_ptr failure;
+    try {
+      auto executor = std::move(this->task().function().submit);
+      executor(work(std::make_shared<submission>(this)));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    cause const why = failure ? cause::rejected : cause::abandoned;
+    if (launch_.handed_over(failure != nullptr)) this->unwind(why, nullptr, std::move(failure));
+  }
+
+  void run() noexcept {
+    cause why = cause::resolved;
+    std::shared_ptr<void const> value;
+    std::exception_ptr failure;
+    try {
+      if constexpr (std::is_void_v<typename Task::result>) this->invoke();
+      else value = base::result::make(this->invoke());
+    } catch (...) {
+      why = cause::rejected;
+      failure = std::current_exception();
+    }
+    this->unwind(why, std::move(value), std::move(failure));
+  }
+
+  launch launch_;
+};
+
+}  // namespace detail
+
+/// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a copyable `void()`) and has it called
+/// on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); }, load)`. What `submit` throws is the flight's outcome; if it drops the
+/// work, the flight is abandoned.
+template <class Submit, class F>
+  requires std::is_invocable_v<Submit&, work>
+[[nodiscard]] auto on(Submit submit, F task) {
+  detail::require_task(task);
+  return detail::submitted<Submit, F>(std::move(submit), std::move(task));
+}
+
+}  // namespace cacheflight::inline v1
