@@ -288,25 +288,6 @@ template <class Own, class F, class Executor>
   return task.executor;
 }
 
-/// What the function object or coroutine frame that runs a task holds of its flight. If it is destroyed before it has settled, the task can
-/// no longer answer.
-template <class Flight>
-class task_reference {
- public:
-  explicit task_reference(Flight* flight) noexcept : flight_(flight) { flight_->retain(); }
-  task_reference(task_reference&& other) noexcept : flight_(std::exchange(other.flight_, nullptr)) {}
-  task_reference& operator=(task_reference&&) = delete;
-  ~task_reference() {
-    if (!flight_) return;
-    flight_->dropped();
-    Flight::core_type::release(*flight_);
-  }
-  [[nodiscard]] Flight* operator->() const noexcept { return flight_; }
-
- private:
-  Flight* flight_;
-};
-
 /// A flight whose task is a coroutine of Asio's.
 template <class P, class Key, class Task, class Answer, class Executor>
 class task_flight final : public keyed_flight<P, Key> {
@@ -489,7 +470,7 @@ class caller : public waiter<P>, private context_guard::parked {
  protected:
   explicit caller(context_guard::reference context) noexcept : context_(std::move(context)) {}
   ~caller() {
-    on_stop_.reset();
+    unwatch();
     unpark();
     if (this->joined() && !core_type::withdraw(*this)) core_type::finish(*this);
   }
@@ -515,7 +496,7 @@ class caller : public waiter<P>, private context_guard::parked {
 
   /// Own departure or flight's outcome; throws, or returns the flight's value.
   [[nodiscard]] std::shared_ptr<void const> outcome() {
-    on_stop_.reset();
+    unwatch();
     finish_guard<P> const at_exit(*this);
     if (this->how_left() != departure::left) return outcome_of(*this);
     if (failure_) std::rethrow_exception(failure_);
@@ -540,6 +521,9 @@ class caller : public waiter<P>, private context_guard::parked {
   void watch(std::stop_token const& token) {
     if (token.stop_possible()) on_stop_.emplace(token, leave_on_stop<P>{this});
   }
+
+  /// Waits for a stop callback under way, which may touch this.
+  void unwatch() noexcept { on_stop_.reset(); }
 
   std::exception_ptr failure_;
 
@@ -630,6 +614,7 @@ class caller : public waiter<P>, private context_guard::parked {
   virtual void take_turn() = 0;
 
   void evict() noexcept override {
+    unwatch();
     if (!this->joined() || core_type::withdraw(*this)) drop_turn();
   }
 
@@ -671,6 +656,7 @@ class coroutine_caller final : public caller<P> {
     std::exchange(resume_, nullptr)(storage_, true);
   }
   void drop_turn() noexcept override {
+    this->unwatch();
     this->unpark();
     if (resume_) std::exchange(resume_, nullptr)(storage_, false);
   }
@@ -793,6 +779,7 @@ class handler_caller final : public caller<P> {
     Handler handler;
   };
   [[nodiscard]] taken take() noexcept {
+    this->unwatch();
     this->unpark();
     clear_slot();
     allocator here(net::get_associated_allocator(handler_));

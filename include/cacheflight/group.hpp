@@ -36,6 +36,10 @@ concept complete = requires { sizeof(T); };
 template <class Returned>
 concept has_front = complete<front<Returned>>;
 
+/// What `start` means; the callback front defines it.
+template <class Group>
+struct callback_entry;
+
 template <class T>
 concept options_argument = std::same_as<std::remove_cvref_t<T>, run_options>;
 
@@ -116,6 +120,26 @@ class basic_group {
   [[nodiscard]] auto run(K&& key, run_options opts, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), std::move(opts),
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
+  }
+
+  /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the outcome
+  /// (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs `<cacheflight/callback.hpp>`, which
+  /// says which tasks, and who calls.
+  template <class K, class F, class Callback>
+    requires(!detail::options_argument<F>)
+  void start(K&& key, F&& task, Callback&& callback) {
+    start(std::forward<K>(key), run_options{}, std::forward<F>(task), std::forward<Callback>(callback));
+  }
+
+  /// The same, with options for this call.
+  template <class K, class F, class Callback>
+  void start(K&& key, run_options opts, F&& task, Callback&& callback) {
+    using entry = detail::callback_entry<std::enable_if_t<!std::is_void_v<K>, basic_group>>;
+    static_assert(detail::complete<entry>, "cacheflight: start needs #include <cacheflight/callback.hpp>");
+    detail::require_task<std::decay_t<F>>(task);
+    detail::require_callback<std::decay_t<Callback>>(callback);
+    if constexpr (detail::complete<entry>)
+      entry::start(*this, bind_key(std::forward<K>(key)), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
   }
 
   /// Whether a joinable flight has the key now.

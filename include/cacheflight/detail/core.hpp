@@ -344,6 +344,9 @@ class core final : public deadline_work<typename P::clock> {
     }
   }
 
+  /// A callback of the user's threw (rule 25).
+  void callback_failed() noexcept { callback_failures_.fetch_add(1, std::memory_order_relaxed); }
+
   /// The events of a miss that was refused at the cap.
   void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
     if (!events_) return;
@@ -746,7 +749,7 @@ class core final : public deadline_work<typename P::clock> {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
-      callback_failures_.fetch_add(1, std::memory_order_relaxed);
+      callback_failed();
     }
   }
 

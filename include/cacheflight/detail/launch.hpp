@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <utility>
 
 namespace cacheflight::inline v1::detail {
 
@@ -36,6 +37,25 @@ class launch {
  private:
   enum class state : unsigned char { starting, started, running, lost, settled };
   std::atomic<state> state_{state::starting};
+};
+
+/// What the function object or coroutine frame that runs a task holds of its flight. If it is destroyed before it has settled, the task can
+/// no longer answer.
+template <class Flight>
+class task_reference {
+ public:
+  explicit task_reference(Flight* flight) noexcept : flight_(flight) { flight_->retain(); }
+  task_reference(task_reference&& other) noexcept : flight_(std::exchange(other.flight_, nullptr)) {}
+  task_reference& operator=(task_reference&&) = delete;
+  ~task_reference() {
+    if (!flight_) return;
+    flight_->dropped();
+    Flight::core_type::release(*flight_);
+  }
+  [[nodiscard]] Flight* operator->() const noexcept { return flight_; }
+
+ private:
+  Flight* flight_;
 };
 
 }  // namespace cacheflight::inline v1::detail

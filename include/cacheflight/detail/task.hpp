@@ -57,6 +57,12 @@ void require_task(F const& task) {
     if (!static_cast<bool>(task)) throw std::invalid_argument("cacheflight: the task is null");
 }
 
+template <class F>
+void require_callback(F const& callback) {
+  if constexpr (nullable_function<F>)
+    if (!static_cast<bool>(callback)) throw std::invalid_argument("cacheflight: the callback is null");
+}
+
 template <class F, class... Args>
 [[nodiscard]] auto bind_task(F&& task, Args&&... args) {
   require_task<std::decay_t<F>>(task);

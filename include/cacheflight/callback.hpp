@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// The front for callbacks: nobody waits, a function is called.
+///
+///     flights.start("user:" + id, std::bind_front(load_user, id), [](std::exception_ptr error, std::shared_ptr<user const> u) { … });
+///
+/// The task returns a plain value, and runs inside `start` (or wherever `cacheflight::on(executor, task)` sends it); or it is callback-style
+/// itself: `cacheflight::answering<user>(task)` has `task(cacheflight::completion<user>, args…)` called, and the task answers through the
+/// completion, once, from any thread, now or later.
+///
+/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, the group's deadline thread after a timeout, the
+/// one that requests a stop; inside `start` if the outcome is there at once. (If that thread is calling one already they queue up behind it,
+/// so that the stack does not grow.) `cacheflight::via(scheduler, callback)` calls it on the scheduler's terms instead: any callable that
+/// takes a copyable `void()`. What a callback throws has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
+///
+/// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as `max_keys_error`, reach the
+/// callback as well; only a null task or callback, and `std::bad_alloc` for the call's own memory, are thrown by `start`.
+
+#include <cacheflight/detail/outcome.hpp>
+#include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/work.hpp>
+#include <cacheflight/group.hpp>
+
+#include <any>
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+namespace detail::callback_front {
+
+/// The flight as a completion sees it: without its types.
+template <class T>
+class answer_target {
+ public:
+  virtual bool resolve(std::shared_ptr<void const> value) noexcept = 0;
+  virtual bool reject(std::exception_ptr exception) noexcept = 0;
+  virtual void drop() noexcept = 0;
+  [[nodiscard]] virtual std::stop_token stop() const noexcept = 0;
+
+ protected:
+  ~answer_target() = default;
+};
+
+}  // namespace detail::callback_front
+
+/// How a callback-style task answers, exactly once, from any thread. Move-only. If it is destroyed without an answer, the flight ends with
+/// `abandoned_error` (rule 9). A second answer is refused, and an answer to a flight that was cancelled or timed out is dropped.
+template <class T>
+class completion {
+  using result = detail::result_of_answer<T>;
+  using target = detail::callback_front::answer_target<T>;
+
+ public:
+  completion(completion&& other) noexcept : target_(std::exchange(other.target_, nullptr)) {}
+  completion& operator=(completion&& other) noexcept {
+    completion(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~completion() {
+    if (target_) target_->drop();
+  }
+
+  /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws, that exception is
+  /// the answer.
+  template <class... Value>
+    requires(std::is_void_v<T> ? sizeof...(Value) == 0 : sizeof...(Value) == 1)
+  bool set_value(Value&&... value) noexcept {
+    if (!target_) return false;
+    std::shared_ptr<void const> made;
+    try {
+      if constexpr (!std::is_void_v<T>) made = result::make(T(std::forward<Value>(value)...));
+    } catch (...) {
+      return set_exception(std::current_exception());
+    }
+    return std::exchange(target_, nullptr)->resolve(std::move(made));
+  }
+
+  /// Answers with an exception. False: there was an answer already.
+  bool set_exception(std::exception_ptr exception) noexcept {
+    return target_ && std::exchange(target_, nullptr)->reject(std::move(exception));
+  }
+
+  /// Set when nobody wants the answer any more. Holds no reference to the group.
+  [[nodiscard]] std::stop_token stop_token() const noexcept { return target_ ? target_->stop() : std::stop_token(); }
+
+  explicit completion(target* t) noexcept : target_(t) {}  ///< For the library.
+
+ private:
+  void swap(completion& other) noexcept { std::swap(target_, other.target_); }
+
+  target* target_;
+};
+
+namespace detail::callback_front {
+
+/// What a callback-style task "returns": a front of its own.
+template <class T>
+struct answers {
+  using type = T;
+};
+
+template <class T, class F>
+struct answering_task {
+  F function;
+  explicit answering_task(F f) : function(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F, completion<T>, Args...>
+  answers<T> operator()(completion<T> done, Args&&... args) {
+    std::invoke(std::move(function), std::move(done), std::forward<Args>(args)...);
+    return {};
+  }
+};
+template <class F>
+struct is_answering : std::false_type {};
+template <class T, class F>
+struct is_answering<answering_task<T, F>> : std::true_type {
+  using type = T;
+};
+
+/// A callback with a scheduler; see `via`.
+template <class Scheduler, class F>
+struct scheduled {
+  Scheduler scheduler;
+  F function;
+  scheduled(Scheduler s, F f) : scheduler(std::move(s)), function(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F, Args...>
+  void operator()(Args&&... args) {
+    std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
+};
+template <class F>
+inline constexpr bool is_scheduled = false;
+template <class Scheduler, class F>
+inline constexpr bool is_scheduled<scheduled<Scheduler, F>> = true;
+
+/// A flight whose task answers through a completion. It can always be asked to stop: the completion has the token.
+template <class P, class Key, class F, class T>
+class answering_flight final : public keyed_flight<P, Key>, private answer_target<T> {
+ public:
+  using core_type = core<P>;
+  using value_type = typename result_of_answer<T>::value_type;
+
+  template <class K>
+  answering_flight(K&& key, std::any metadata, F task)
+      : keyed_flight<P, Key>(std::forward<K>(key), typeid(value_type), std::move(metadata)), task_(std::move(task)) {}
+
+  [[nodiscard]] bool request_stop() noexcept override {
+    stop_.request_stop();
+    return true;
+  }
+
+  /// The caller holds a reference meanwhile.
+  void start() noexcept {
+    if (!core_type::may_start(*this)) {
+      task_.reset();
+      return core_type::settle(*this, cause::abandoned, nullptr, nullptr);
+    }
+    core_type::stoppable(*this);
+    core_type::retain(*this);  // the completion's
+    std::exception_ptr failure;
+    try {
+      (*task_)(completion<T>(this));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does not count.
+    switch (answer_.exchange(failure ? answer::settled : answer::expected, std::memory_order_acq_rel)) {
+      case answer::starting:
+        if (failure) settle(cause::rejected, nullptr, std::move(failure));
+        break;
+      case answer::dropped: {
+        cause const why = failure ? cause::rejected : cause::abandoned;
+        answer_.store(answer::settled, std::memory_order_relaxed);
+        settle(why, nullptr, std::move(failure));
+        break;
+      }
+      default: answer_.store(answer::settled, std::memory_order_relaxed); break;
+    }
+  }
+
+ private:
+  /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it did.
+  enum class answer : unsigned char { starting, expected, dropped, settled };
+
+  bool resolve(std::shared_ptr<void const> value) noexcept override { return end(cause::resolved, std::move(value), nullptr); }
+  bool reject(std::exception_ptr exception) noexcept override { return end(cause::rejected, nullptr, std::move(exception)); }
+  void drop() noexcept override {
+    answer before = answer::starting;
+    if (!answer_.compare_exchange_strong(before, answer::dropped, std::memory_order_acq_rel) &&
+        answer_.exchange(answer::settled, std::memory_order_acq_rel) == answer::expected)
+      settle(cause::abandoned, nullptr, nullptr);
+    core_type::release(*this);
+  }
+  [[nodiscard]] std::stop_token stop() const noexcept override { return stop_.get_token(); }
+
+  bool end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+    bool const first = answer_.exchange(answer::settled, std::memory_order_acq_rel) != answer::settled;
+    if (first) settle(why, std::move(value), std::move(exception));
+    core_type::release(*this);
+    return first;
+  }
+
+  void settle(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+    core_type::settle(*this, why, std::move(value), std::move(exception));
+  }
+
+  std::optional<F> task_;
+  std::stop_source stop_;
+  std::atomic<answer> answer_{answer::starting};
+};
+
+/// A callback that waits. Owns itself.
+template <class P, class Answer, class F>
+class callback_caller final : inline_caller<P> {
+  using core_type = core<P>;
+  using result = result_of_answer<Answer>;
+
+ public:
+  template <class Flight, class Group, class K, class Task>
+  static void start(Group& flights, K key, run_options opts, Task task, F callback) {
+    auto* const self = new callback_caller(std::move(callback), access::core(flights));
+    std::stop_token const stop = opts.stop_token();
+    auto const build = [&](K& k) {
+      return new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
+    };
+    bool leads = false;
+    try {
+      leads = access::enter(flights, key, *self, opts, typeid(typename result::value_type), build) == admission::leads;
+    } catch (...) {
+      self->failure_ = std::current_exception();
+      return self->go_on();
+    }
+    if (stop.stop_possible()) self->on_stop_.emplace(stop, leave_on_stop<P>{self});
+    if (!leads) {
+      if (!core_type::arm(*self)) self->go_on();
+      return;
+    }
+    auto* const flight = static_cast<Flight*>(self->joined());
+    core_type::retain(*flight);
+    if (!core_type::arm(*self)) self->go_on();
+    flight->start();
+    core_type::release(*flight);
+  }
+
+ private:
+  callback_caller(F callback, core_type& core) : callback_(std::move(callback)), core_(core) { core_.retain(); }
+  ~callback_caller() {
+    on_stop_.reset();
+    core_.release();
+  }
+
+  /// Not suspended: the outcome is there.
+  void go_on() noexcept {
+    if (!hand_over()) core_type::strand(*this);
+  }
+
+  struct turn final : work::target {
+    explicit turn(callback_caller* s) noexcept : self(s) {}
+    ~turn() override {
+      if (refused) return;
+      if (self) delete self;  // the scheduler dropped it
+    }
+    void call() noexcept override {
+      if (self) std::exchange(self, nullptr)->take_turn();
+    }
+    callback_caller* self;
+    bool refused = false;
+  };
+
+  [[nodiscard]] bool hand_over() noexcept override {
+    if constexpr (is_scheduled<F>) {
+      std::shared_ptr<turn> mine;
+      try {
+        mine = std::make_shared<turn>(this);
+        auto scheduler = callback_.scheduler;
+        scheduler(work(mine));
+      } catch (...) {
+        if (mine) mine->refused = true, mine->self = nullptr;
+        return false;
+      }
+    } else {
+      this->queue_turn();
+    }
+    return true;
+  }
+
+  void take_turn() noexcept override {
+    std::shared_ptr<void const> value;
+    std::exception_ptr failure;
+    on_stop_.reset();
+    if (this->joined()) {
+      finish_guard<P> const at_exit(*this);
+      try {
+        if (this->how_left() == departure::left) throw caller_stopped_error();
+        value = outcome_of(*this);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    } else {
+      failure = std::move(failure_);
+    }
+    core_type& core = core_;
+    core.retain();
+    F callback = std::move(callback_);
+    delete this;
+    try {
+      if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(failure));
+      else std::move(callback)(std::move(failure), std::static_pointer_cast<typename result::value_type const>(std::move(value)));
+    } catch (...) {
+      core.callback_failed();
+    }
+    core.release();
+  }
+
+  F callback_;
+  core_type& core_;
+  std::exception_ptr failure_;
+  std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
+};
+
+}  // namespace detail::callback_front
+
+/// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread. What it throws is the
+/// flight's outcome unless it answered before.
+template <class T, class F>
+[[nodiscard]] auto answering(F task) {
+  detail::require_task(task);
+  return detail::callback_front::answering_task<T, F>(std::move(task));
+}
+
+/// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it once. If it throws it is
+/// asked again; if it drops the work, the callback is destroyed uncalled.
+template <class Scheduler, class F>
+  requires std::is_invocable_v<Scheduler&, work>
+[[nodiscard]] auto via(Scheduler scheduler, F callback) {
+  detail::require_task(callback);
+  return detail::callback_front::scheduled<Scheduler, F>(std::move(scheduler), std::move(callback));
+}
+
+/// `group::start`.
+template <class Group>
+struct detail::callback_entry {
+  template <class K, class F, class Callback>
+  static void start(Group& flights, K key, run_options opts, F&& task, Callback&& callback) {
+    using namespace detail::callback_front;
+    using P = typename Group::platform_type;
+    using function = std::decay_t<F>;
+    using handler = std::decay_t<Callback>;
+    if constexpr (is_answering<function>::value) {
+      using answer = typename is_answering<function>::type;
+      using flight = answering_flight<P, typename Group::key_type, function, answer>;
+      callback_caller<P, answer, handler>::template start<flight>(flights, std::move(key), std::move(opts), std::forward<F>(task),
+                                                                   std::forward<Callback>(callback));
+    } else {
+      auto bound = bind_task(std::forward<F>(task));
+      using bound_type = decltype(bound);
+      static_assert(plain_value<typename bound_type::result>,
+                    "cacheflight: start takes tasks that return a plain value, or cacheflight::answering<T>(task)");
+      using flight = value_flight<P, typename Group::key_type, bound_type>;
+      callback_caller<P, typename bound_type::result, handler>::template start<flight>(
+          flights, std::move(key), std::move(opts), std::move(bound), std::forward<Callback>(callback));
+    }
+  }
+};
+
+}  // namespace cacheflight::inline v1

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// The front for every C++20 coroutine: tasks that return an awaitable. Any coroutine type may await `run`, and the task may return any
+/// awaitable that any coroutine may await:
+///
+///     std::shared_ptr<user const> u = co_await flights.run("user:" + id, fetch_user, id);
+///
+/// Who resumes whom. The task is started by the leader, on its thread, and runs wherever what it awaits resumes it. Waiters resume on the
+/// thread that ends their wait: inside the call that settles or cancels the flight, on the group's deadline thread after a timeout, inside
+/// `request_stop` if they are stopped. (If that thread is resuming one already they queue up behind it, so that the stack does not grow.)
+/// `co_await flights.run(…).resume_on(scheduler)` resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and
+/// calls it once. If it throws it is asked again; if it drops the function, the coroutine is never resumed. A leader whose task completed
+/// inside the starting call goes on without having been suspended.
+///
+/// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is destroyed while it is
+/// suspended in `run` has left: on any thread until its flight is decided, or its own wait is over; from then on in sequence with its
+/// resumption. A resumed coroutine may destroy others.
+///
+/// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, once; until then the group, and a key passed as
+/// `std::string_view` or literal, must live. The waiter lives in the awaiting coroutine's frame: joining allocates nothing.
+///
+/// Errors are thrown from the `co_await` expression, as by the blocking front.
+
+#include <cacheflight/detail/outcome.hpp>
+#include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/work.hpp>
+#include <cacheflight/group.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+namespace detail::coroutine_front {
+
+template <class A>
+concept awaiter = requires(A& a, std::coroutine_handle<> h) {
+  a.await_ready();
+  a.await_suspend(h);
+  a.await_resume();
+};
+
+template <class A>
+decltype(auto) awaiter_of(A&& a) {
+  if constexpr (requires { std::forward<A>(a).operator co_await(); }) return std::forward<A>(a).operator co_await();
+  else if constexpr (requires { operator co_await(std::forward<A>(a)); }) return operator co_await(std::forward<A>(a));
+  else return std::forward<A>(a);
+}
+
+/// What any coroutine may await; `asio::awaitable` is not.
+template <class A>
+concept awaitable = has_await_ready<A> && awaiter<std::remove_reference_t<decltype(awaiter_of(std::declval<A>()))>>;
+
+template <awaitable A>
+using answer_of = decltype(awaiter_of(std::declval<A>()).await_resume());
+
+/// A coroutine that belongs to nobody: starts at once, frees itself.
+struct detached {
+  struct promise_type {
+    detached get_return_object() noexcept { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::terminate(); }
+  };
+};
+
+template <class P, class Key, class Task>
+class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<typename Task::result>> {
+  using answer = answer_of<typename Task::result>;
+  using base = simple_flight<P, Key, Task, answer>;
+
+ public:
+  using core_type = core<P>;
+  using base::base;
+
+  /// The caller holds a reference meanwhile.
+  void start() noexcept {
+    if (!this->may_start()) return;
+    std::exception_ptr failure;
+    try {
+      drive(reference(this));
+    } catch (...) {  // no memory for the coroutine
+      failure = std::current_exception();
+    }
+    cause const why = failure ? cause::rejected : cause::abandoned;
+    if (launch_.handed_over(failure != nullptr)) this->unwind(why, nullptr, std::move(failure));
+  }
+
+ private:
+  friend class task_reference<awaitable_flight>;
+  using reference = task_reference<awaitable_flight>;
+
+  static detached drive(reference self) {
+    if (!self->launch_.begin()) co_return;
+    cause why = cause::resolved;
+    std::shared_ptr<void const> value;
+    std::exception_ptr failure;
+    try {
+      if constexpr (std::is_void_v<answer>) {
+        co_await self->invoke();
+      } else {
+        answer got = co_await self->invoke();
+        value = base::result::make(std::move(got));
+      }
+    } catch (...) {
+      why = cause::rejected;
+      failure = std::current_exception();
+    }
+    if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
+  }
+
+  void retain() noexcept { core_type::retain(*this); }
+  void dropped() noexcept {
+    if (launch_.dropped()) this->unwind(cause::abandoned, nullptr, nullptr);
+  }
+
+  launch launch_;
+};
+
+struct no_scheduler {};
+
+template <class Group, class K, class Task, class Scheduler>
+class [[nodiscard]] operation;
+
+/// In the frame of the awaiting coroutine.
+template <class Group, class K, class Task, class Scheduler>
+class run_awaiter final : inline_caller<typename Group::platform_type> {
+  using P = typename Group::platform_type;
+  using core_type = core<P>;
+  using flight_type = awaitable_flight<P, typename Group::key_type, Task>;
+  using result = result_of_answer<answer_of<typename Task::result>>;
+
+ public:
+  explicit run_awaiter(operation<Group, K, Task, Scheduler>&& o) : op_(std::move(o)) {}
+  ~run_awaiter() { on_stop_.reset(); }
+
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+
+  bool await_suspend(std::coroutine_handle<> caller) {
+    caller_ = caller;
+    std::stop_token const stop = op_.opts.stop_token();
+    auto const build = [&](K& k) {
+      return new flight_type(typename Group::key_type(std::move(k)), op_.opts.take_metadata(), std::move(op_.task));
+    };
+    auto const admitted = access::enter(*op_.flights, op_.key, *this, op_.opts, typeid(typename result::value_type), build);
+    if (stop.stop_possible()) on_stop_.emplace(stop, leave_on_stop<P>{this});
+    if (admitted == admission::joined) return core_type::arm(*this);
+
+    auto* const flight = static_cast<flight_type*>(this->joined());
+    core_type::retain(*flight);
+    typename inline_caller<P>::starting start(*this);
+    bool const suspended = core_type::arm(*this);
+    // From here on the frame may be gone: resumed on another thread, or destroyed.
+    flight->start();
+    bool const ready = start.end();
+    core_type::release(*flight);
+    return suspended && !ready;
+  }
+
+  typename result::type await_resume() {
+    on_stop_.reset();
+    finish_guard<P> const at_exit(*this);
+    if (this->how_left() == departure::left) throw caller_stopped_error();
+    if constexpr (std::is_void_v<typename result::type>) (void)outcome_of(*this);
+    else return std::static_pointer_cast<typename result::value_type const>(outcome_of(*this));
+  }
+
+ private:
+  [[nodiscard]] bool hand_over() noexcept override {
+    if (this->is_starting_here()) return true;
+    if constexpr (std::is_same_v<Scheduler, no_scheduler>) {
+      this->queue_turn();
+    } else {
+      try {
+        auto scheduler = op_.scheduler;
+        scheduler([caller = caller_] { caller.resume(); });
+      } catch (...) {
+        return false;
+      }
+    }
+    return true;
+  }
+  void take_turn() noexcept override { caller_.resume(); }
+
+  operation<Group, K, Task, Scheduler> op_;
+  std::coroutine_handle<> caller_;
+  std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
+};
+
+/// What `run` returns.
+template <class Group, class K, class Task, class Scheduler>
+class [[nodiscard]] operation {
+ public:
+  operation(Group* g, K k, run_options o, Task t, Scheduler s)
+      : flights(g), key(std::move(k)), opts(std::move(o)), task(std::move(t)), scheduler(std::move(s)) {}
+
+  /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
+  template <class Where>
+  [[nodiscard]] auto resume_on(Where where) && {
+    return operation<Group, K, Task, Where>(flights, std::move(key), std::move(opts), std::move(task), std::move(where));
+  }
+
+  [[nodiscard]] auto operator co_await() && { return run_awaiter<Group, K, Task, Scheduler>(std::move(*this)); }
+
+ private:
+  template <class, class, class, class>
+  friend class operation;
+  template <class, class, class, class>
+  friend class run_awaiter;
+
+  Group* flights;
+  K key;
+  run_options opts;
+  Task task;
+  [[no_unique_address]] Scheduler scheduler;
+};
+
+}  // namespace detail::coroutine_front
+
+/// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T` being what the task's
+/// awaitable yields.
+template <detail::coroutine_front::awaitable Returned>
+  requires(!detail::sender_like<Returned>)
+struct front<Returned> {
+  template <class Group, class K, class Task>
+  [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
+    using namespace detail::coroutine_front;
+    return operation<Group, K, Task, no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task), no_scheduler());
+  }
+};
+
+}  // namespace cacheflight::inline v1
