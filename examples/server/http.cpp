@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "http.hpp"
 
+#include "protocol.hpp"
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
@@ -15,8 +17,6 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
-#include <boost/json/serialize.hpp>
-#include <boost/json/value.hpp>
 
 #include <array>
 #include <atomic>
@@ -155,12 +155,11 @@ response json_response(http::status status, std::string body) {
   response answer(status, 11);
   answer.set(http::field::content_type, "application/json");
   answer.body() = std::move(body);
-  answer.body() += '\n';
   return answer;
 }
 
 response problem(http::status status, std::string_view what) {
-  return json_response(status, boost::json::serialize(boost::json::value{{"error", what}}));
+  return json_response(status, problem_body(what));
 }
 
 http_server::http_server(net::io_context& io, unsigned short port, handler answer)

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "user_service.hpp"
 
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
-
-#include <charconv>
-#include <cstdio>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
+#include <string>
 #include <string_view>
 #include <utility>
 
 namespace demo {
 
 namespace net = boost::asio;
-namespace json = boost::json;
-using cacheflight::event_type;
 
 namespace {
 
@@ -28,15 +23,7 @@ net::awaitable<std::optional<user>> fetch_user(std::stop_token stop, database& d
 
 response user_response(std::optional<user> const& found) {
   if (!found) return problem(http::status::not_found, "no such user");
-  json::object body{{"id", found->id},
-                    {"name", found->name},
-                    {"email", found->email},
-                    {"city", found->city},
-                    {"orders", found->orders},
-                    {"spent_cents", found->spent_cents},
-                    {"rank_in_city", found->rank_in_city},
-                    {"favourite_product", found->favourite_product}};
-  return json_response(http::status::ok, json::serialize(body));
+  return json_response(http::status::ok, user_body(*found));
 }
 
 response try_again(std::string_view what) {
@@ -45,42 +32,25 @@ response try_again(std::string_view what) {
   return answer;
 }
 
-std::optional<std::int64_t> parse_id(std::string_view digits) {
-  std::int64_t id = 0;
-  char const* const end = digits.data() + digits.size();
-  auto const result = std::from_chars(digits.data(), end, id);
-  if (result.ec != std::errc() || result.ptr != end || id < 0) return std::nullopt;
-  return id;
-}
-
 }  // namespace
 
 user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events)
     : db_(db),
-      log_all_events_(log_all_events),
+      log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
-          [this](cacheflight::event const& event) { on_event(event); })) {}
+          std::bind_front(&event_log::on_event, &log_))) {}
 
 net::awaitable<response> user_service::answer(request const& asked) {
-  constexpr std::string_view users = "/user/";
+  std::string_view const method(asked.method_string().data(), asked.method_string().size());
   std::string_view const target(asked.target().data(), asked.target().size());
-  std::string_view const path = target.substr(0, target.find('?'));
-  std::string_view const query = target.substr(path.size());
-
-  if (path != "/stats" && !path.starts_with(users))
-    co_return problem(http::status::not_found, "try /user/42 or /stats");
-  if (asked.method() != http::verb::get) {
-    response refusal = problem(http::status::method_not_allowed, "only GET is served here");
-    refusal.set(http::field::allow, "GET");
-    co_return refusal;
+  question const about = understand(method, target);
+  if (about.what == question::about::user) co_return co_await get_user(about.user_id, about.coalesce);
+  if (about.what == question::about::stats) {
+    co_return json_response(http::status::ok, log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
   }
-  if (path == "/stats") co_return get_stats();
-  std::optional<std::int64_t> const id = parse_id(path.substr(users.size()));
-  if (!id) co_return problem(http::status::bad_request, "a user's id is a number");
-  if (!query.empty() && query != "?coalesce=0" && query != "?coalesce=1") {
-    co_return problem(http::status::bad_request, "the only parameter is coalesce=0 or coalesce=1");
-  }
-  co_return co_await get_user(*id, query != "?coalesce=0");
+  response refusal = problem(static_cast<http::status>(about.refusal), about.explanation);
+  if (refusal.result() == http::status::method_not_allowed) refusal.set(http::field::allow, "GET");
+  co_return refusal;
 }
 
 net::awaitable<response> user_service::get_user(std::int64_t id, bool coalesce) {
@@ -109,51 +79,6 @@ net::awaitable<response> user_service::get_user(std::int64_t id, bool coalesce) 
   } catch (std::exception const&) {
     co_return problem(http::status::internal_server_error, "the database failed");  // the details are in the log
   }
-}
-
-response user_service::get_stats() const {
-  cacheflight::statistics const books = flights_.stats();
-  json::object events;
-  for (std::size_t type = 0; type < events_.size(); ++type) {
-    events[cacheflight::to_string(static_cast<event_type>(type))] = events_[type].load();
-  }
-  json::object body{{"in_flight_keys", books.in_flight},
-                    {"total_db_calls", db_.calls()},
-                    {"hits", books.hits},
-                    {"misses", books.misses},
-                    {"started", books.started},
-                    {"resolved", books.resolved},
-                    {"rejected", books.rejected},
-                    {"timed_out", books.timed_out},
-                    {"cancelled", books.cancelled},
-                    {"max_keys_rejected", books.max_keys_rejected},
-                    {"type_mismatches", books.type_mismatches},
-                    {"callback_failures", books.callback_failures},
-                    {"waiters", books.waiters},
-                    {"detached", books.detached},
-                    {"simulated_db_latency_ms", db_.latency().count()},
-                    {"events", std::move(events)}};
-  return json_response(http::status::ok, json::serialize(body));
-}
-
-// Called from several threads at once. Keys may name people: the log gets a keyed hash, which tells them apart and
-// nothing else.
-void user_service::on_event(cacheflight::event const& event) {
-  ++events_[static_cast<std::size_t>(event.type)];
-  bool const routine = event.type <= event_type::task_resolved;
-  if (routine && !log_all_events_) return;
-  std::string reason;
-  try {
-    if (event.error) std::rethrow_exception(event.error);
-  } catch (std::exception const& error) {
-    reason = error.what();
-  } catch (...) {
-    reason = "unknown error";
-  }
-  auto const took = std::chrono::duration_cast<std::chrono::milliseconds>(event.duration).count();
-  std::fprintf(stderr, "%-17s key #%016zx  flight %llu  waiters %zu  %lld ms  %s\n", cacheflight::to_string(event.type),
-               redact_(event.key), static_cast<unsigned long long>(event.flight_id), event.waiters,
-               static_cast<long long>(took), reason.c_str());
 }
 
 }  // namespace demo

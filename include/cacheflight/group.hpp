@@ -216,13 +216,12 @@ class basic_group {
     } else {
       static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
                     "cacheflight: this task returns an awaitable whose front is not included: #include <cacheflight/asio.hpp> for "
-                    "asio::awaitable, <cacheflight/coroutine.hpp> (not in this version yet) for others.");
+                    "asio::awaitable, <cacheflight/coroutine.hpp> for all others.");
       static_assert(detail::has_front<returned> || !detail::sender_like<returned>,
-                    "cacheflight: this task returns a sender whose front is not included: <cacheflight/sender.hpp> (not in this "
-                    "version yet).");
+                    "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
       static_assert(detail::has_front<returned> || detail::has_await_ready<returned> || detail::sender_like<returned>,
-                    "cacheflight: this task returns a plain value, and the front for blocking callers is not included: "
-                    "<cacheflight/blocking.hpp> (not in this version yet). In a coroutine server, return asio::awaitable<T>.");
+                    "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers that block. In a "
+                    "coroutine server, return an awaitable.");
     }
   }
 

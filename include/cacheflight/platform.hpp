@@ -125,6 +125,9 @@ class thread_driver {
   bool closed_ = false, lingers_ = false, done_ = false;
 };
 
+/// Where another thread's step could matter, outside of locks: before a transition of the core.
+enum class core_step { enter, arm, settle, leave, cancel, clear };
+
 /// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a schedule explorer.
 struct std_platform {
   using mutex = std::mutex;
@@ -137,8 +140,8 @@ struct std_platform {
     return count < 8 ? 8 : count > 256 ? 256 : count;
   }
 
-  /// Called where another thread's step could matter outside of locks.
-  static void point() noexcept {}
+  /// Called before each step.
+  static void point(core_step) noexcept {}
 };
 
 }  // namespace cacheflight::inline v1

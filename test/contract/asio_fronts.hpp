@@ -58,7 +58,7 @@ struct asio_call final : call {
   net::cancellation_signal cancel;
 };
 
-struct asio_front_base {
+struct asio_front_base : front_traits {
   using group_type = manual_group;
 
   void leave(call& c) { static_cast<asio_call&>(c).cancel.emit(net::cancellation_type::terminal); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Mistakes that shipped in other libraries of this kind, each by name, through every front.
+// Mistakes that shipped in other libraries of this kind, each by name, through every front that one thread can drive.
 
 #include "fixture.hpp"
 
@@ -11,6 +11,7 @@ namespace {
 
 template <class Front>
 class defect : public contract<Front> {};
+using fronts = testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front, callback_front, sender_front>;
 TYPED_TEST_SUITE(defect, fronts, front_names);
 
 TYPED_TEST(defect, removal_by_key_evicts_a_newer_flight) {

@@ -5,6 +5,7 @@
 
 #include "asio_fronts.hpp"
 #include "hand_front.hpp"
+#include "std_fronts.hpp"
 
 #include <gtest/gtest.h>
 
@@ -107,6 +108,5 @@ struct front_names {
     return name;
   }
 };
-using fronts = testing::Types<hand_front, asio_coroutine_front, asio_handler_front>;
 
 }  // namespace cacheflight_test

@@ -3,8 +3,7 @@
 
 // What the contract suite needs of a front. Each scenario is written once, against this, and runs through every front:
 //
-//   struct some_front {
-//     static constexpr bool has_tokens;               // tasks can take a std::stop_token
+//   struct some_front : front_traits {
 //     call& run(group, key, run_options, task);       // starts a call; it waits
 //     call& run_other_type(group, key, run_options, task);   // the same with another result type
 //     void leave(call&);                              // the caller is cancelled by its own means
@@ -129,6 +128,14 @@ struct call {
     error = std::move(e);
     if (on_complete) on_complete();
   }
+};
+
+/// What a front cannot do is said here, and the scenarios that need it are skipped with that reason.
+struct front_traits {
+  static constexpr bool can_abandon = true;  // a task can vanish while it waits
+  static constexpr char const* cannot_abandon = "";
+  static constexpr bool pumped = true;  // callers go on when the test pumps, not before
+  static constexpr char const* not_pumped = "";
 };
 
 /// What `on_event` saw.

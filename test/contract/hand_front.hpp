@@ -11,7 +11,7 @@ namespace cacheflight_test {
 
 namespace cd = cacheflight::detail;
 
-struct hand_front {
+struct hand_front : front_traits {
   using group_type = manual_group;
   using platform = group_type::platform_type;
   using core_type = cd::core<platform>;

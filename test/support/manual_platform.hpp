@@ -81,8 +81,8 @@ class manual_driver {
   }
   void close() noexcept { closed = true; }
 
-  static inline bool refuse = false;  // "no thread to be had"
-  static inline int ensured = 0;
+  static inline std::atomic<bool> refuse = false;  // "no thread to be had"
+  static inline std::atomic<int> ensured = 0;
   manual_clock::time_point wake = manual_clock::time_point::max();
   bool closed = false;
 };
@@ -92,7 +92,11 @@ struct manual_platform {
   using clock = manual_clock;
   using driver = manual_driver;
   static std::size_t shards() noexcept { return 2; }
-  static void point() noexcept {}
+  static void point(cacheflight::core_step step) noexcept {
+    if (step == cacheflight::core_step::arm && before_arm) before_arm->store(true);
+  }
+  /// Set when this thread's caller is about to wait.
+  static inline thread_local std::atomic<bool>* before_arm = nullptr;
 };
 
 using manual_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,

@@ -313,6 +313,42 @@ TEST(thread_driver, ensure_after_close_runs_and_ends_by_itself) {  // a hand-ove
   EXPECT_GE(work.rounds(), 3);
 }
 
+TEST(thread_driver, rousing_starts_the_thread_and_wakes_it) {
+  time_point const far = clock_type::now() + 1h;
+  script work([&](int number) { return number < 4 ? far : nothing; });
+  driver timer;
+  timer.rouse(work, far);
+  work.wait_for_round(1);
+  timer.rouse(work, clock_type::now());
+  work.wait_for_round(2);
+  timer.rouse(work, clock_type::now() + 1ms);
+  timer.rouse(work, far + 1h);  // must not replace the earlier one
+  work.wait_for_round(3);
+  EXPECT_EQ(work.references(), 1);
+  timer.rouse(work, clock_type::now());
+  work.wait_for_round(4);
+  timer.close();
+}
+
+TEST(thread_driver, rousing_after_close_always_leads_to_a_round) {  // though the thread may be about to end
+  constexpr int times = 1'000;
+  std::atomic<int> roused{0}, seen{0};
+  script work([&](int) {
+    seen = roused.load();
+    seen.notify_all();
+    return nothing;
+  });
+  driver timer;
+  timer.close();
+  for (int i = 1; i <= times; ++i) {
+    roused = i;
+    timer.rouse(work, clock_type::now());
+    for (int was = seen; was < i; was = seen) seen.wait(was);
+  }
+  work.wait_until_released();
+  EXPECT_EQ(seen, times);
+}
+
 TEST(std_platform, has_a_power_of_two_of_shards) {
   std::size_t const shards = cacheflight::std_platform::shards();
   EXPECT_TRUE(std::has_single_bit(shards));

@@ -286,7 +286,7 @@ class core final : public deadline_work<typename P::clock> {
     time_point const wait_until = deadline_after(now, c.wait_timeout);
 
     for (;;) {
-      P::point();
+      P::point(core_step::enter);
       std::unique_lock lock(s.mutex);
       if (flight_type* const f = s.table.find(c.hash, same)) {
         if (*f->type_ != *c.type) {
@@ -377,7 +377,7 @@ class core final : public deadline_work<typename P::clock> {
   static void settle(flight_type& f, cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
     shard<P>& s = *f.home_;
     closing end;
-    P::point();
+    P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
       f.unwound_ = true;
@@ -400,7 +400,7 @@ class core final : public deadline_work<typename P::clock> {
     shard<P>& s = *w.flight_->home_;
     core& owner = *s.owner;
     closing end;
-    P::point();
+    P::point(core_step::leave);
     {
       std::scoped_lock lock(s.mutex);
       if (!w.queued_ || w.flight_->why_ != cause::open) return;
@@ -414,7 +414,7 @@ class core final : public deadline_work<typename P::clock> {
 
   /// The caller is about to suspend. False: it has been released already and must go on instead.
   [[nodiscard]] static bool arm(waiter_type& w) noexcept {
-    P::point();
+    P::point(core_step::arm);
     auto expected = waiter_type::phase::linking;
     return w.phase_.compare_exchange_strong(expected, waiter_type::phase::armed, std::memory_order_acq_rel);
   }
@@ -454,7 +454,7 @@ class core final : public deadline_work<typename P::clock> {
   bool cancel(std::uint64_t hash, Same&& same) {
     shard<P>& s = shards_[hash & (count_ - 1)];
     closing end;
-    P::point();
+    P::point(core_step::cancel);
     {
       std::scoped_lock lock(s.mutex);
       flight_type* const f = s.table.find(hash, same);
@@ -471,7 +471,7 @@ class core final : public deadline_work<typename P::clock> {
     for (std::size_t i = 0; i < count_; ++i) {
       shard<P>& s = shards_[i];
       flight_type* cleared = nullptr;
-      P::point();
+      P::point(core_step::clear);
       {
         std::scoped_lock lock(s.mutex);
         s.table.for_each([&](flight_type& f) {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "../server/protocol.hpp"
+#include "database.hpp"
+#include <cacheflight/blocking.hpp>
+
+#include <httplib.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <stop_token>
+
+namespace demo {
+
+/// Answers the requests of protocol.hpp, each on its own thread; the part that shows CacheFlight.
+class user_service {
+ public:
+  user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events);
+
+  void answer(httplib::Request const& asked, httplib::Response& response);
+
+  /// Requests that are being answered.
+  int busy() const noexcept { return busy_; }
+
+  /// Lets go of everybody who waits, who then get 503.
+  void cancel_all() {
+    flights_.clear();
+    quit_.request_stop();
+  }
+
+ private:
+  void get_user(std::int64_t id, bool coalesce, httplib::Response& response);
+
+  database& db_;
+  event_log log_;
+  std::atomic<int> busy_ = 0;
+  std::stop_source quit_;  // for the calls that are not coalesced
+  cacheflight::group flights_;
+};
+
+}  // namespace demo

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// The front for senders (P2300, `std::execution` in C++26): tasks that return a sender make `run` return one.
+///
+/// Written against the standard's member interface: `sender_concept`, `completion_signatures`, `connect`, `start`, `set_value`, `set_error`,
+/// `set_stopped`, `get_env`, `query`. Where the standard library has `<execution>` with senders, its tags are used; elsewhere the ones in
+/// `cacheflight::execution` below, which have the same names, stand in. No implementation of P2300 is packaged for the platforms this is
+/// tested on, so the tests use a minimal receiver and sender of their own.
+///
+/// `run(key, task, args...)` completes with `set_value(std::shared_ptr<T const>)` (`set_value()` for `void`), with
+/// `set_error(std::exception_ptr)` for every error of the flight or the call, or with `set_stopped()` if the receiver's own stop token made this
+/// caller leave. `T` is what the task's sender sends: one value or none. A task's sender that completes with `set_stopped` without having been
+/// asked to has not answered: the flight ends as abandoned.
+///
+/// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if the outcome is there at
+/// once. Leaving: the stop token of the receiver's environment. The operation state is the waiter: joining allocates nothing. An operation
+/// state must not be destroyed between `start` and its completion, as everywhere in P2300.
+
+#include <cacheflight/detail/launch.hpp>
+#include <cacheflight/detail/outcome.hpp>
+#include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/work.hpp>
+#include <cacheflight/group.hpp>
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+#include <version>
+
+#if defined(__cpp_lib_senders)
+#include <execution>
+#endif
+
+namespace cacheflight::inline v1 {
+
+/// The vocabulary of P2300 that this front needs.
+namespace execution {
+#if defined(__cpp_lib_senders)
+using std::get_stop_token_t;
+using std::execution::completion_signatures;
+using std::execution::operation_state_t;
+using std::execution::receiver_t;
+using std::execution::sender_t;
+using std::execution::set_error_t;
+using std::execution::set_stopped_t;
+using std::execution::set_value_t;
+#else
+struct sender_t {};
+struct receiver_t {};
+struct operation_state_t {};
+struct set_value_t {};
+struct set_error_t {};
+struct set_stopped_t {};
+struct get_stop_token_t {};
+template <class... Signatures>
+struct completion_signatures {};
+#endif
+}  // namespace execution
+
+namespace detail::sender_front {
+
+template <class R>
+concept sender = sender_like<R> && requires { typename std::remove_cvref_t<R>::completion_signatures; };
+
+template <class... Values>
+struct one_answer {
+  static_assert(sizeof...(Values) <= 1, "cacheflight: the task's sender must send one value or none; send a struct or tuple");
+};
+template <>
+struct one_answer<> {
+  using type = void;
+};
+template <class V>
+struct one_answer<V> {
+  using type = std::remove_cvref_t<V>;
+};
+
+template <class Signatures>
+struct answer_of;
+template <template <class...> class List, class First, class... Rest>
+struct answer_of<List<First, Rest...>> : answer_of<List<Rest...>> {};
+template <template <class...> class List, class... Values, class... Rest>
+struct answer_of<List<execution::set_value_t(Values...), Rest...>> : one_answer<Values...> {};
+
+template <class S>
+using answer_t = typename answer_of<typename std::remove_cvref_t<S>::completion_signatures>::type;
+
+/// The stop token of a receiver's environment; one that never stops if it has none.
+template <class Receiver>
+[[nodiscard]] auto stop_token_of(Receiver const& receiver) noexcept {
+  if constexpr (requires { receiver.get_env().query(execution::get_stop_token_t{}); })
+    return receiver.get_env().query(execution::get_stop_token_t{});
+  else return std::stop_token();
+}
+template <class Token, class F>
+struct stop_callback_of {
+  using type = typename Token::template callback_type<F>;
+};
+template <class F>
+struct stop_callback_of<std::stop_token, F> {
+  using type = std::stop_callback<F>;
+};
+
+/// A flight whose task is a sender: owns the operation state.
+template <class P, class Key, class Task>
+class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename Task::result>> {
+  using answer = answer_t<typename Task::result>;
+  using base = simple_flight<P, Key, Task, answer>;
+
+ public:
+  using core_type = core<P>;
+  using base::base;
+
+  [[nodiscard]] bool request_stop() noexcept override {
+    stop_.request_stop();
+    return base::request_stop();
+  }
+
+  /// The caller holds a reference meanwhile.
+  void start() noexcept {
+    if (!this->may_start()) return;
+    std::exception_ptr failure;
+    core_type::retain(*this);  // the receiver's
+    try {
+      operation_.emplace(elide{[this] { return this->invoke().connect(receiver{this}); }});
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) return end(cause::rejected, nullptr, std::move(failure));
+    core_type::stoppable(*this);
+    operation_->start();
+  }
+
+ private:
+  struct environment {
+    sender_flight* flight;
+    [[nodiscard]] std::stop_token query(execution::get_stop_token_t) const noexcept { return flight->stop_.get_token(); }
+  };
+  struct receiver {
+    using receiver_concept = execution::receiver_t;
+    sender_flight* flight;
+
+    template <class... Values>
+    void set_value(Values&&... values) && noexcept {
+      std::shared_ptr<void const> made;
+      try {
+        if constexpr (!std::is_void_v<answer>) made = base::result::make(answer(std::forward<Values>(values)...));
+      } catch (...) {
+        return flight->end(cause::rejected, nullptr, std::current_exception());
+      }
+      flight->end(cause::resolved, std::move(made), nullptr);
+    }
+    template <class Error>
+    void set_error(Error&& error) && noexcept {
+      if constexpr (std::is_same_v<std::remove_cvref_t<Error>, std::exception_ptr>)
+        flight->end(cause::rejected, nullptr, std::forward<Error>(error));
+      else flight->end(cause::rejected, nullptr, std::make_exception_ptr(std::forward<Error>(error)));
+    }
+    void set_stopped() && noexcept { flight->end(cause::abandoned, nullptr, nullptr); }
+    [[nodiscard]] environment get_env() const noexcept { return {flight}; }
+  };
+  /// Constructs an immovable object in place.
+  template <class F>
+  struct elide {
+    F make;
+    operator std::invoke_result_t<F>() { return make(); }
+  };
+  template <class F>
+  elide(F) -> elide<F>;
+
+  void end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+    this->unwind(why, std::move(value), std::move(exception));
+    core_type::release(*this);  // the operation state is destroyed with the flight, at the earliest here, after its completion
+  }
+
+  std::stop_source stop_;
+  std::optional<decltype(std::declval<typename Task::result>().connect(std::declval<receiver>()))> operation_;
+};
+
+template <class Group, class K, class Task, class Receiver>
+class operation_state final : inline_caller<typename Group::platform_type> {
+  using P = typename Group::platform_type;
+  using core_type = core<P>;
+  using flight_type = sender_flight<P, typename Group::key_type, Task>;
+  using result = result_of_answer<answer_t<typename Task::result>>;
+  using stop_token = decltype(stop_token_of(std::declval<Receiver const&>()));
+  using stop_callback = typename stop_callback_of<stop_token, leave_on_stop<P>>::type;
+
+ public:
+  using operation_state_concept = execution::operation_state_t;
+
+  operation_state(Group* g, K key, run_options opts, Task task, Receiver receiver)
+      : flights_(g), key_(std::move(key)), opts_(std::move(opts)), task_(std::move(task)), receiver_(std::move(receiver)) {}
+  operation_state(operation_state&&) = delete;
+  ~operation_state() { unwatch(); }
+
+  void start() & noexcept {
+    auto const build = [&](K& k) {
+      return new flight_type(typename Group::key_type(std::move(k)), opts_.take_metadata(), std::move(task_));
+    };
+    bool leads = false;
+    try {
+      leads = access::enter(*flights_, key_, *this, opts_, typeid(typename result::value_type), build) == admission::leads;
+    } catch (...) {
+      return std::move(receiver_).set_error(std::current_exception());
+    }
+    if (stop_token const stop = stop_token_of(receiver_); stop.stop_possible()) on_stop_.emplace(stop, leave_on_stop<P>{this});
+    if (opts_.stop_token().stop_possible()) on_own_stop_.emplace(opts_.stop_token(), leave_on_stop<P>{this});
+    if (!leads) {
+      if (!core_type::arm(*this)) this->queue_turn();
+      return;
+    }
+    auto* const flight = static_cast<flight_type*>(this->joined());
+    core_type::retain(*flight);
+    if (!core_type::arm(*this)) this->queue_turn();
+    // From here on this may be gone.
+    flight->start();
+    core_type::release(*flight);
+  }
+
+ private:
+  [[nodiscard]] bool hand_over() noexcept override {
+    this->queue_turn();
+    return true;
+  }
+
+  void take_turn() noexcept override {
+    unwatch();
+    bool left = false;
+    std::shared_ptr<void const> value;
+    std::exception_ptr failure;
+    {
+      finish_guard<P> const at_exit(*this);
+      left = this->how_left() == departure::left;
+      try {
+        if (!left) value = outcome_of(*this);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+    }
+    Receiver receiver = std::move(receiver_);  // completing may destroy this
+    if (left) std::move(receiver).set_stopped();
+    else if (failure) std::move(receiver).set_error(std::move(failure));
+    else if constexpr (std::is_void_v<typename result::type>) std::move(receiver).set_value();
+    else std::move(receiver).set_value(std::static_pointer_cast<typename result::value_type const>(std::move(value)));
+  }
+
+  void unwatch() noexcept {
+    on_stop_.reset();
+    on_own_stop_.reset();
+  }
+
+  Group* flights_;
+  K key_;
+  run_options opts_;
+  Task task_;
+  Receiver receiver_;
+  std::optional<stop_callback> on_stop_;
+  std::optional<std::stop_callback<leave_on_stop<P>>> on_own_stop_;
+};
+
+template <class Result>
+struct signatures {
+  using type = execution::completion_signatures<execution::set_value_t(Result), execution::set_error_t(std::exception_ptr),
+                                                execution::set_stopped_t()>;
+};
+template <>
+struct signatures<void> {
+  using type =
+      execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
+};
+
+/// What `run` returns.
+template <class Group, class K, class Task>
+class [[nodiscard]] run_sender {
+ public:
+  using sender_concept = execution::sender_t;
+  using completion_signatures = typename signatures<typename result_of_answer<answer_t<typename Task::result>>::type>::type;
+
+  run_sender(Group* g, K key, run_options opts, Task task)
+      : flights_(g), key_(std::move(key)), opts_(std::move(opts)), task_(std::move(task)) {}
+
+  template <class Receiver>
+  [[nodiscard]] auto connect(Receiver receiver) && {
+    return operation_state<Group, K, Task, Receiver>(flights_, std::move(key_), std::move(opts_), std::move(task_),
+                                                     std::move(receiver));
+  }
+
+ private:
+  Group* flights_;
+  K key_;
+  run_options opts_;
+  Task task_;
+};
+
+}  // namespace detail::sender_front
+
+/// Tasks that return a sender: `run` returns a sender.
+template <detail::sender_front::sender Returned>
+struct front<Returned> {
+  template <class Group, class K, class Task>
+  [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
+    return detail::sender_front::run_sender<Group, K, Task>(&flights, std::move(key), std::move(opts), std::move(task));
+  }
+};
+
+}  // namespace cacheflight::inline v1
