@@ -39,7 +39,9 @@ unsigned short listen(httplib::Server& server, int port) {
     listener = socket;
   });
   errno = 0;
-  int const bound = port == 0 ? server.bind_to_any_port("127.0.0.1") : server.bind_to_port("127.0.0.1", port) ? port : -1;
+  int const bound = port == 0                                ? server.bind_to_any_port("127.0.0.1")
+                    : server.bind_to_port("127.0.0.1", port) ? port
+                                                             : -1;
   if (bound < 0) {
     throw std::runtime_error("cannot listen on 127.0.0.1:" + std::to_string(port) + ": " +
                              std::generic_category().message(errno));
@@ -47,6 +49,10 @@ unsigned short listen(httplib::Server& server, int port) {
   // cpp-httplib lets 5 connections queue up, and the system drops the others of a burst for a second.
   if (::listen(listener, SOMAXCONN) != 0) throw std::system_error(errno, std::generic_category(), "listen");
   return static_cast<unsigned short>(bound);
+}
+
+void reply(httplib::Response& response, char const* problem) {
+  response.set_content(demo::problem_body(problem), "application/json");
 }
 
 void set_up(httplib::Server& server, demo::user_service& users, std::size_t threads) {
@@ -64,13 +70,14 @@ void set_up(httplib::Server& server, demo::user_service& users, std::size_t thre
     users.answer(asked, response);
     return httplib::Server::HandlerResponse::Handled;
   });
-  server.set_error_handler(httplib::Server::HandlerWithResponse([&users](httplib::Request const& asked, httplib::Response& response) {
-    if (!response.body.empty()) return httplib::Server::HandlerResponse::Unhandled;  // our own
-    if (response.status == 404) users.answer(asked, response);
-    else if (response.status == 413) response.set_content(demo::problem_body("the body is too large"), "application/json");
-    else response.set_content(demo::problem_body("this is not HTTP"), "application/json");
-    return httplib::Server::HandlerResponse::Handled;
-  }));
+  server.set_error_handler(
+      httplib::Server::HandlerWithResponse([&users](httplib::Request const& asked, httplib::Response& response) {
+        if (!response.body.empty()) return httplib::Server::HandlerResponse::Unhandled;  // our own
+        if (response.status == 413) reply(response, "the body is too large");
+        else if (asked.target.empty() || asked.method == "GET") reply(response, "this is not HTTP");
+        else users.answer(asked, response);
+        return httplib::Server::HandlerResponse::Handled;
+      }));
 }
 
 void wait_until_idle(demo::user_service const& users, std::chrono::milliseconds limit) {

@@ -158,9 +158,7 @@ response json_response(http::status status, std::string body) {
   return answer;
 }
 
-response problem(http::status status, std::string_view what) {
-  return json_response(status, problem_body(what));
-}
+response problem(http::status status, std::string_view what) { return json_response(status, problem_body(what)); }
 
 http_server::http_server(net::io_context& io, unsigned short port, handler answer)
     : io_(io), acceptor_(net::make_strand(io)), state_(std::make_shared<shared_state>(std::move(answer))) {

@@ -6,6 +6,7 @@
 
 #include "users.hpp"
 #include <cacheflight/event.hpp>
+#include <cacheflight/group.hpp>
 #include <cacheflight/hash.hpp>
 
 #include <array>

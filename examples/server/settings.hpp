@@ -14,7 +14,7 @@ struct settings {
   std::string threads_are;  // for the help
 
   int port = 8000;
-  std::string database;
+  std::string database{};
   // Long enough for the shell on a slow machine to start fifty `curl` processes meanwhile.
   int db_latency_ms = 1000;
   int max_keys = 10'000;

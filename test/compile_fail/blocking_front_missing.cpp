@@ -1,4 +1,4 @@
-// expect: In a coroutine server, return asio::awaitable<T>
+// expect: returns a plain value: #include <cacheflight/blocking.hpp>.*In a coroutine server, return an awaitable
 #include <cacheflight/cacheflight.hpp>
 
 int load();

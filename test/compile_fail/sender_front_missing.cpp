@@ -1,4 +1,4 @@
-// expect: returns a sender whose front is not included
+// expect: returns a sender: #include <cacheflight/sender.hpp>
 #include <cacheflight/cacheflight.hpp>
 
 struct sender {

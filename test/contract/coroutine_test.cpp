@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+
+// The coroutine front without a scheduler: who resumes whom, frames that are destroyed, stacks that do not grow. Then callbacks and senders
+// in the same respects.
+
+#include "std_fronts.hpp"
+
+#include <cacheflight/asio.hpp>
+#include <cacheflight/blocking.hpp>
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace cacheflight_test {
+namespace {
+
+using namespace std::chrono_literals;
+using cacheflight::options;
+using cacheflight::run_options;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+constexpr int many = 20'000;  // g++ itself overflows the stack in longer loops of synchronous awaits, unoptimized or sanitized
+#elif defined(__has_feature)
+constexpr int many = 20'000;
+#else
+constexpr int many = 1'000'000;
+#endif
+
+/// A coroutine whose frame the test owns, and may destroy while it is suspended.
+struct owned {
+  struct promise_type {
+    owned get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::terminate(); }
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+
+struct outcome {
+  int number = 0;
+  std::exception_ptr error;
+  std::thread::id resumed_on;
+  int completions = 0;
+};
+
+template <class Group>
+owned wait_for(Group& flights, std::string key, run_options opts, task_ptr task, outcome& out, std::function<void()> then = {}) {
+  try {
+    auto const got = co_await flights.run(std::move(key), std::move(opts), lazy_task<answer>, task, sentinel(task));
+    out.number = got->number;
+  } catch (...) {
+    out.error = std::current_exception();
+  }
+  out.resumed_on = std::this_thread::get_id();
+  ++out.completions;
+  if (then) then();
+}
+
+template <class E>
+bool is(std::exception_ptr const& error) {
+  call c;
+  c.error = error;
+  return c.failed_with<E>();
+}
+
+void resolve(task_ptr const& task, int number) {
+  task->value = number;
+  task->open_gate(false);
+}
+
+TEST(R28, coroutine_waiters_resume_inside_the_call_that_ends_their_flight_as_documented) {
+  manual_group flights;
+  auto const task = make_task(), doomed = make_task();
+  outcome a, b, c;
+  owned const one = wait_for(flights, "k", {}, task, a), two = wait_for(flights, "k", {}, make_task(), b);
+  resolve(task, 7);
+  EXPECT_EQ(a.number + b.number, 14);
+  owned const three = wait_for(flights, "d", {}, doomed, c);
+  flights.cancel("d");
+  EXPECT_TRUE(is<cacheflight::cancelled_error>(c.error));
+  resolve(doomed, 1);
+  for (auto const& o : {one, two, three}) o.handle.destroy();
+}
+
+TEST(R28, coroutine_a_waiter_resumes_where_its_scheduler_says) {
+  cacheflight::group flights;
+  std::optional<cacheflight::completion<answer>> done;
+  // Led by a callback-style task; the coroutine's scheduler is a thread of its own.
+  flights.start("k", cacheflight::answering<answer>([&](cacheflight::completion<answer> d) { done.emplace(std::move(d)); }),
+                [](std::exception_ptr, std::shared_ptr<answer const>) {});
+  struct local {
+    static eager wait(cacheflight::group& g, std::thread& where, std::thread::id& resumed) {
+      auto const on_thread = [&where](auto f) { where = std::thread(f); };
+      auto operation = g.run("k", lazy_task<answer>, make_task(), sentinel(nullptr)).resume_on(on_thread);
+      (void)co_await std::move(operation);
+      resumed = std::this_thread::get_id();
+    }
+  };
+  std::thread where;
+  std::thread::id resumed;
+  local::wait(flights, where, resumed);
+  done->set_value(1);
+  auto const expected = where.get_id();
+  where.join();
+  EXPECT_EQ(resumed, expected);
+}
+
+TEST(R29, coroutine_a_frame_destroyed_while_suspended_has_left) {
+  manual_group flights;
+  auto const task = make_task();
+  outcome a, b;
+  owned const leader = wait_for(flights, "k", {}, task, a), joiner = wait_for(flights, "k", {}, make_task(), b);
+  leader.handle.destroy();
+  EXPECT_EQ(flights.stats().waiters, 1u);
+  EXPECT_FALSE(task->stop_requested);
+  resolve(task, 7);
+  EXPECT_EQ(b.number, 7);
+  EXPECT_EQ(a.completions, 0);
+  joiner.handle.destroy();
+}
+
+TEST(R12, coroutine_the_last_frame_destroyed_dooms_the_flight) {
+  manual_group flights;
+  auto const task = make_task();
+  outcome a;
+  owned const only = wait_for(flights, "k", run_options().wait_timeout(1s).timeout(2s), task, a);
+  std::thread([&] { only.handle.destroy(); }).join();  // from any thread
+  EXPECT_TRUE(task->stop_requested);
+  EXPECT_FALSE(flights.has("k"));
+  pass(flights, 3s);
+  resolve(task, 1);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R29, coroutine_one_that_is_resumed_may_destroy_others_of_the_same_flight) {
+  manual_group flights;
+  auto const task = make_task();
+  std::vector<owned> frames;
+  std::array<outcome, 6> out;
+  frames.push_back(wait_for(flights, "k", {}, task, out[0], [&] {
+    for (std::size_t i = 1; i < 5; ++i) frames[i].handle.destroy();
+  }));
+  for (std::size_t i = 1; i < 6; ++i) frames.push_back(wait_for(flights, "k", {}, make_task(), out[i]));
+  resolve(task, 7);
+  EXPECT_EQ(out[0].number, 7);
+  EXPECT_EQ(out[5].number, 7);
+  for (std::size_t i = 1; i < 5; ++i) EXPECT_EQ(out[i].completions, 0);
+  frames[0].handle.destroy();
+  frames[5].handle.destroy();
+}
+
+TEST(R29, coroutine_a_queued_turn_is_dropped_with_its_frame) {
+  // a, resumed, ends another flight whose waiter's turn then queues behind a's, and destroys that waiter.
+  manual_group flights;
+  auto const first = make_task(), second = make_task();
+  outcome a, b;
+  std::vector<owned> frames;
+  frames.push_back(wait_for(flights, "b", {}, second, b));
+  frames.push_back(wait_for(flights, "a", {}, first, a, [&] {
+    resolve(second, 2);
+    EXPECT_EQ(b.completions, 0) << "resumed inside another resumption";
+    frames[0].handle.destroy();
+  }));
+  resolve(first, 1);
+  EXPECT_EQ(a.number, 1);
+  EXPECT_EQ(b.completions, 0);
+  frames[1].handle.destroy();
+}
+
+TEST(R29, coroutine_a_leader_destroyed_by_what_its_own_start_released) {
+  // The leader's task completes inside the starting call and releases a joiner, which destroys the leader.
+  manual_group flights{options().on_event([](cacheflight::event const&) {})};
+  auto const task = make_task();
+  outcome leader_out, joiner_out;
+  std::optional<owned> joiner;
+  owned leader{};
+  task->inline_value = 7;
+  bool destroyed = false;
+  task->when_invoked = [&] {
+    joiner = wait_for(flights, "k", {}, make_task(), joiner_out, [&] {
+      if (leader.handle) leader.handle.destroy(), destroyed = true;
+    });
+  };
+  // The handle is known only when the coroutine has suspended or run on; so this leader is never destroyed here, and goes on at once.
+  leader = wait_for(flights, "k", {}, task, leader_out);
+  EXPECT_EQ(leader_out.number, 7);
+  EXPECT_EQ(joiner_out.number, 7);
+  EXPECT_FALSE(destroyed);
+  leader.handle.destroy();
+  joiner->handle.destroy();
+}
+
+lazy<int> at_once(int v) { co_return v; }
+eager sum_up(cacheflight::group& flights, int count, long& sum) {
+  for (int i = 0; i < count; ++i) {
+    auto const got = co_await flights.run("k", at_once, 1);
+    sum += *got;
+  }
+}
+TEST(R29, coroutine_many_synchronous_completions_do_not_grow_the_stack) {
+  cacheflight::group flights;
+  long sum = 0;
+  sum_up(flights, many, sum);
+  EXPECT_EQ(sum, many);
+}
+
+TEST(R29, coroutine_100000_waiters_are_resumed_without_recursion) {
+  manual_group flights;
+  auto const task = make_task();
+  constexpr std::size_t count = 100'000;
+  std::vector<outcome> out(count);
+  std::vector<owned> frames;
+  for (auto& o : out) frames.push_back(wait_for(flights, "k", {}, task, o));
+  EXPECT_EQ(flights.stats().waiters, count);
+  resolve(task, 7);
+  for (auto const& o : out) ASSERT_EQ(o.number, 7);
+  for (auto const& f : frames) f.handle.destroy();
+}
+
+lazy<int> link(cacheflight::group& flights, int n, task_ptr last) {
+  if (n == 0) {
+    co_await coroutine_gate{last.get()};
+    co_return 0;
+  }
+  auto const got = co_await flights.run("link" + std::to_string(n - 1), link, std::ref(flights), n - 1, last);
+  co_return *got + 1;
+}
+eager hold(cacheflight::group& flights, int n, task_ptr last, int& got) {
+  got = *co_await flights.run("link" + std::to_string(n), link, std::ref(flights), n, last);
+}
+TEST(R29, coroutine_a_chain_of_flights_that_end_each_other_does_not_recurse) {
+  cacheflight::group flights;
+  auto const last = make_task();
+  int got = 0;
+  hold(flights, 500, last, got);
+  EXPECT_EQ(flights.size(), 501u);
+  last->open_gate(false);
+  EXPECT_EQ(got, 500);
+  EXPECT_EQ(flights.size(), 0u);
+}
+
+TEST(R31, coroutine_errors_of_the_call_are_thrown_where_it_is_awaited) {
+  manual_group flights{options().max_keys(1)};
+  auto const task = make_task();
+  outcome a, b;
+  owned const one = wait_for(flights, "a", {}, task, a), two = wait_for(flights, "b", {}, make_task(), b);
+  EXPECT_TRUE(is<cacheflight::max_keys_error>(b.error));
+  resolve(task, 7);
+  one.handle.destroy();
+  two.handle.destroy();
+}
+
+// ---- callbacks ---------------------------------------------------------------------------------------------------------------------
+
+TEST(R28, callback_without_a_scheduler_is_called_by_the_thread_that_ends_the_wait) {
+  cacheflight::group flights;
+  std::optional<cacheflight::completion<int>> done;
+  int got = 0;
+  auto const callback = [&](std::exception_ptr, std::shared_ptr<int const> v) { got += *v; };
+  flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }), callback);
+  flights.start("k", [] { return 9; }, callback);
+  EXPECT_EQ(got, 0);
+  EXPECT_TRUE(done->set_value(4));
+  EXPECT_EQ(got, 8);
+  EXPECT_FALSE(done->set_value(5));
+  flights.start("k", [] { return 9; }, callback);  // inside start
+  EXPECT_EQ(got, 17);
+}
+
+TEST(R25, callback_that_throws_is_counted_and_changes_nothing) {
+  cacheflight::group flights;
+  int got = 0;
+  auto task = [&] {
+    flights.start("k", [] { return 0; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
+    return 5;
+  };
+  flights.start("k", task, [](std::exception_ptr, std::shared_ptr<int const>) { throw std::runtime_error("from a callback"); });
+  EXPECT_EQ(got, 5);
+  EXPECT_EQ(flights.stats().callback_failures, 1u);
+  EXPECT_EQ(flights.stats().resolved, 1u);
+}
+
+TEST(R09, callback_style_tasks_that_throw_or_drop_their_completion) {
+  cacheflight::group flights;
+  std::exception_ptr error;
+  auto const callback = [&](std::exception_ptr e) { error = e; };
+  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) {}), callback);
+  EXPECT_TRUE(is<cacheflight::abandoned_error>(error));
+  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) { throw std::logic_error("x"); }), callback);
+  EXPECT_TRUE(is<std::logic_error>(error));
+  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void> d) {
+                  d.set_value();
+                  throw std::logic_error("after the answer");
+                }),
+                callback);
+  EXPECT_FALSE(error);
+  std::optional<cacheflight::completion<void>> kept;
+  flights.start("k", cacheflight::answering<void>([&](cacheflight::completion<void> d) {
+                  kept.emplace(std::move(d));
+                  throw std::logic_error("the completion lives on");
+                }),
+                callback);
+  EXPECT_TRUE(is<std::logic_error>(error));
+  EXPECT_FALSE(kept->set_value());
+  EXPECT_EQ(flights.stats().started, 4u);
+  EXPECT_EQ(flights.size(), 0u);
+}
+
+TEST(R09, callback_completion_outlives_the_group) {
+  std::optional<cacheflight::completion<int>> done;
+  std::exception_ptr error;
+  {
+    cacheflight::group flights;
+    flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+                  [&](std::exception_ptr e, std::shared_ptr<int const>) { error = e; });
+  }
+  EXPECT_TRUE(is<cacheflight::cancelled_error>(error));
+  EXPECT_TRUE(done->stop_token().stop_requested());
+  EXPECT_TRUE(done->set_value(1));
+}
+
+TEST(R20, callback_null_tasks_and_callbacks_are_refused_at_once) {
+  cacheflight::group flights;
+  std::function<int()> const none;
+  std::function<void(std::exception_ptr, std::shared_ptr<int const>)> const no_callback;
+  EXPECT_THROW(flights.start("k", none, [](std::exception_ptr, std::shared_ptr<int const>) {}), std::invalid_argument);
+  EXPECT_THROW(flights.start("k", [] { return 1; }, no_callback), std::invalid_argument);
+}
+
+void count_down(cacheflight::group& flights, int left, int& calls) {
+  flights.start("k", [] { return 1; }, [&flights, left, &calls](std::exception_ptr, std::shared_ptr<int const>) {
+    ++calls;
+    if (left > 1) count_down(flights, left - 1, calls);
+  });
+}
+TEST(R29, callback_that_starts_the_next_call_does_not_recurse) {
+  cacheflight::group flights;
+  int calls = 0;
+  count_down(flights, 100'000, calls);
+  EXPECT_EQ(calls, 100'000);
+}
+
+// ---- senders -----------------------------------------------------------------------------------------------------------------------
+
+struct noting_receiver {
+  using receiver_concept = ex::receiver_t;
+  outcome* out;
+  std::stop_token token;
+  struct environment {
+    std::stop_token token;
+    std::stop_token query(ex::get_stop_token_t) const noexcept { return token; }
+  };
+  void set_value(std::shared_ptr<answer const> v) && noexcept { out->number = v->number, ++out->completions; }
+  void set_error(std::exception_ptr e) && noexcept { out->error = e, ++out->completions; }
+  void set_stopped() && noexcept { out->number = -1, ++out->completions; }
+  environment get_env() const noexcept { return {token}; }
+};
+
+TEST(R11, sender_is_stopped_through_its_receivers_environment) {
+  manual_group flights;
+  auto const task = make_task();
+  std::stop_source stop;
+  outcome a, b;
+  auto one = flights.run("k", sending_task<answer>, task, sentinel(task)).connect(noting_receiver{&a, stop.get_token()});
+  auto two = flights.run("k", sending_task<answer>, make_task(), sentinel(nullptr)).connect(noting_receiver{&b, {}});
+  one.start();
+  two.start();
+  stop.request_stop();
+  EXPECT_EQ(a.number, -1);
+  EXPECT_FALSE(task->stop_requested);
+  resolve(task, 7);
+  EXPECT_EQ(b.number, 7);
+  EXPECT_EQ(a.completions + b.completions, 2);
+}
+
+TEST(R09, sender_that_completes_with_stopped_unasked_abandons_its_flight) {
+  manual_group flights;
+  auto const task = make_task();
+  outcome a;
+  auto one = flights.run("k", sending_task<answer>, task, sentinel(task)).connect(noting_receiver{&a, {}});
+  one.start();
+  task->open_gate(true);
+  EXPECT_TRUE(is<cacheflight::abandoned_error>(a.error));
+}
+
+static_assert(std::is_same_v<decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
+                                                                        std::declval<sentinel>()))::completion_signatures,
+                             ex::completion_signatures<ex::set_value_t(std::shared_ptr<answer const>),
+                                                       ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
+
+}  // namespace
+}  // namespace cacheflight_test
