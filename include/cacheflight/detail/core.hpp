@@ -135,7 +135,7 @@ class waiter : public list_node, private deadline_node<typename P::clock::time_p
 
  protected:
   waiter() noexcept : deadline_node<time_point>(deadline_of::waiter) {}
-  ~waiter() = default;
+  virtual ~waiter() = default;
 
  private:
   friend class core<P>;
