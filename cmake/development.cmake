@@ -30,6 +30,14 @@ elseif(CACHEFLIGHT_SANITIZE STREQUAL "thread")
   set(sanitizer_options -fsanitize=thread)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wno-tsan) # it warns about fences, which Asio has
+  else()
+    # clang's static runtime does not let a test replace one operator new of the family, its shared one does.
+    execute_process(COMMAND "${CMAKE_CXX_COMPILER}" "-print-file-name=libclang_rt.tsan-${CMAKE_SYSTEM_PROCESSOR}.so"
+      OUTPUT_VARIABLE runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
+    if(IS_ABSOLUTE "${runtime}")
+      cmake_path(GET runtime PARENT_PATH runtime_dir)
+      add_link_options(-shared-libsan "LINKER:-rpath,${runtime_dir}")
+    endif()
   endif()
 elseif(NOT CACHEFLIGHT_SANITIZE STREQUAL "")
   message(FATAL_ERROR "CACHEFLIGHT_SANITIZE is \"${CACHEFLIGHT_SANITIZE}\"; it may be empty, address or thread")

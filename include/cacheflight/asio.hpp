@@ -266,7 +266,7 @@ template <class Executor>
 
 /// A task with an executor of its own; see `on`.
 template <class Executor, class F>
-struct task_on {
+struct task_on : executor_bound {
   Executor executor;
   F function;
 
@@ -281,6 +281,7 @@ struct task_on {
 
 template <class F, class Executor>
 [[nodiscard]] Executor executor_of(F&, Executor const& otherwise) {
+  static_assert(!is_executor_bound<F>, "cacheflight: a task that returns asio::awaitable runs on an executor of Asio's: cacheflight::on(executor, task)");
   return otherwise;
 }
 template <class Own, class F, class Executor>

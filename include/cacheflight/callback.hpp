@@ -76,7 +76,7 @@ class completion {
     if (!target_) return false;
     std::shared_ptr<void const> made;
     try {
-      if constexpr (!std::is_void_v<T>) made = result::make(T(std::forward<Value>(value)...));
+      if constexpr (!std::is_void_v<T>) made = result::make(std::forward<Value>(value)...);
     } catch (...) {
       return set_exception(std::current_exception());
     }
@@ -118,6 +118,14 @@ struct answering_task {
     std::invoke(std::move(function), std::move(done), std::forward<Args>(args)...);
     return {};
   }
+};
+template <class F>
+struct inner_of {
+  using type = void;
+};
+template <class T, class F>
+struct inner_of<answering_task<T, F>> {
+  using type = F;
 };
 template <class F>
 struct is_answering : std::false_type {};
@@ -225,6 +233,11 @@ template <class P, class Answer, class F>
 class callback_caller final : inline_caller<P> {
   using core_type = core<P>;
   using result = result_of_answer<Answer>;
+  static constexpr bool fits = [] {
+    if constexpr (std::is_void_v<Answer>) return std::is_invocable_v<F, std::exception_ptr>;
+    else return std::is_invocable_v<F, std::exception_ptr, typename result::type>;
+  }();
+  static_assert(fits, "cacheflight: the callback must take (std::exception_ptr, std::shared_ptr<T const>), or (std::exception_ptr) for void");
 
  public:
   template <class Flight, class Group, class K, class Task>
@@ -262,21 +275,25 @@ class callback_caller final : inline_caller<P> {
 
   /// Not suspended: the outcome is there.
   void go_on() noexcept {
-    if (!hand_over()) core_type::strand(*this);
+    if (hand_over()) return;
+    if (this->joined()) core_type::strand(*this);
+    else take_turn();  // no flight whose group could try again
   }
 
+  /// Taken by one call, by its destruction, or by the refusal.
   struct turn final : work::target {
     explicit turn(callback_caller* s) noexcept : self(s) {}
     ~turn() override {
-      if (refused) return;
-      if (self) delete self;  // the scheduler dropped it
+      if (auto* const dropped = self.exchange(nullptr)) dropped->vanish();
     }
     void call() noexcept override {
-      if (self) std::exchange(self, nullptr)->take_turn();
+      if (auto* const mine = self.exchange(nullptr)) mine->take_turn();
     }
-    callback_caller* self;
-    bool refused = false;
+    std::atomic<callback_caller*> self;
   };
+
+  /// The scheduler dropped the turn.
+  void vanish() noexcept { delete this; }
 
   [[nodiscard]] bool hand_over() noexcept override {
     if constexpr (is_scheduled<F>) {
@@ -286,8 +303,7 @@ class callback_caller final : inline_caller<P> {
         auto scheduler = callback_.scheduler;
         scheduler(work(mine));
       } catch (...) {
-        if (mine) mine->refused = true, mine->self = nullptr;
-        return false;
+        return mine && !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
       }
     } else {
       this->queue_turn();
@@ -344,7 +360,8 @@ template <class T, class F>
 template <class Scheduler, class F>
   requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {
-  detail::require_task(callback);
+  detail::require_callback(callback);
+  static_assert(std::is_copy_constructible_v<Scheduler>, "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
   return detail::callback_front::scheduled<Scheduler, F>(std::move(scheduler), std::move(callback));
 }
 
@@ -357,6 +374,8 @@ struct detail::callback_entry {
     using P = typename Group::platform_type;
     using function = std::decay_t<F>;
     using handler = std::decay_t<Callback>;
+    static_assert(!is_answering<function>::value || !is_executor_bound<typename inner_of<function>::type>,
+                  "cacheflight: a callback-style task is called on the leader's thread; send the work where it should run from inside it");
     if constexpr (is_answering<function>::value) {
       using answer = typename is_answering<function>::type;
       using flight = answering_flight<P, typename Group::key_type, function, answer>;

@@ -10,7 +10,7 @@
 /// thread that ends their wait: inside the call that settles or cancels the flight, on the group's deadline thread after a timeout, inside
 /// `request_stop` if they are stopped. (If that thread is resuming one already they queue up behind it, so that the stack does not grow.)
 /// `co_await flights.run(…).resume_on(scheduler)` resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and
-/// calls it once. If it throws it is asked again; if it drops the function, the coroutine is never resumed. A leader whose task completed
+/// calls it once. If it throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. A leader whose task completed
 /// inside the starting call goes on without having been suspended.
 ///
 /// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is destroyed while it is
@@ -75,6 +75,8 @@ template <class P, class Key, class Task>
 class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<typename Task::result>> {
   using answer = answer_of<typename Task::result>;
   using base = simple_flight<P, Key, Task, answer>;
+  static_assert(!is_executor_bound<typename Task::function_type>,
+                "cacheflight: a coroutine is started on the leader's thread; let it go where it should run by itself");
 
  public:
   using core_type = core<P>;
@@ -180,7 +182,7 @@ class run_awaiter final : inline_caller<typename Group::platform_type> {
     } else {
       try {
         auto scheduler = op_.scheduler;
-        scheduler([caller = caller_] { caller.resume(); });
+        scheduler([caller = caller_]() noexcept { caller.resume(); });
       } catch (...) {
         return false;
       }
@@ -204,6 +206,7 @@ class [[nodiscard]] operation {
   /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
   template <class Where>
   [[nodiscard]] auto resume_on(Where where) && {
+    static_assert(std::is_copy_constructible_v<Where>, "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
     return operation<Group, K, Task, Where>(flights, std::move(key), std::move(opts), std::move(task), std::move(where));
   }
 

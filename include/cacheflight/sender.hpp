@@ -28,6 +28,7 @@
 #include <memory>
 #include <optional>
 #include <stop_token>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <version>
@@ -67,25 +68,27 @@ namespace detail::sender_front {
 template <class R>
 concept sender = sender_like<R> && requires { typename std::remove_cvref_t<R>::completion_signatures; };
 
-template <class... Values>
-struct one_answer {
-  static_assert(sizeof...(Values) <= 1, "cacheflight: the task's sender must send one value or none; send a struct or tuple");
-};
-template <>
-struct one_answer<> {
-  using type = void;
-};
-template <class V>
-struct one_answer<V> {
-  using type = std::remove_cvref_t<V>;
-};
+struct no_answer;
 
-template <class Signatures>
+/// The type that all `set_value` signatures send.
+template <class Signatures, class Found = no_answer>
 struct answer_of;
-template <template <class...> class List, class First, class... Rest>
-struct answer_of<List<First, Rest...>> : answer_of<List<Rest...>> {};
-template <template <class...> class List, class... Values, class... Rest>
-struct answer_of<List<execution::set_value_t(Values...), Rest...>> : one_answer<Values...> {};
+template <template <class...> class List, class Found>
+struct answer_of<List<>, Found> {
+  static_assert(!std::is_same_v<Found, no_answer>, "cacheflight: the task's sender never sends a value");
+  using type = Found;
+};
+template <template <class...> class List, class First, class... Rest, class Found>
+struct answer_of<List<First, Rest...>, Found> : answer_of<List<Rest...>, Found> {};
+template <template <class...> class List, class... Values, class... Rest, class Found>
+struct answer_of<List<execution::set_value_t(Values...), Rest...>, Found> {
+  static_assert(sizeof...(Values) <= 1, "cacheflight: the task's sender must send one value or none; send a struct or tuple");
+  using sent = typename std::conditional_t<sizeof...(Values) == 0, std::type_identity<void>,
+                                           std::remove_cvref<std::tuple_element_t<0, std::tuple<Values..., void>>>>::type;
+  static_assert(std::is_same_v<Found, no_answer> || std::is_same_v<Found, sent>,
+                "cacheflight: the task's sender may send values of different types; convert them to one");
+  using type = typename answer_of<List<Rest...>, sent>::type;
+};
 
 template <class S>
 using answer_t = typename answer_of<typename std::remove_cvref_t<S>::completion_signatures>::type;
@@ -111,6 +114,8 @@ template <class P, class Key, class Task>
 class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename Task::result>> {
   using answer = answer_t<typename Task::result>;
   using base = simple_flight<P, Key, Task, answer>;
+  static_assert(!is_executor_bound<typename Task::function_type>,
+                "cacheflight: a sender runs where it says; use the scheduler adaptors of your sender library");
 
  public:
   using core_type = core<P>;
@@ -174,7 +179,7 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   elide(F) -> elide<F>;
 
   void end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
-    this->unwind(why, std::move(value), std::move(exception));
+    core_type::settle(*this, why, std::move(value), std::move(exception));  // the operation may refer to the task: both go with the flight
     core_type::release(*this);  // the operation state is destroyed with the flight, at the earliest here, after its completion
   }
 

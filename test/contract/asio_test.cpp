@@ -569,6 +569,30 @@ TEST(R26, asio_the_event_of_a_last_waiter_whose_wait_ran_out_may_destroy_its_con
   poll(work);
 }
 
+TEST(R11, asio_a_stop_token_cancels_a_caller_from_any_thread_until_its_context_has_gone) {
+  manual_group flights;
+  net::io_context work;
+  auto const task = make_task();
+  std::stop_source stop, late;
+  handler_call stays, goes;
+  {
+    net::io_context io;
+    stays.start_on(flights, work.get_executor(), work.get_executor(), "k", task, run_options().stop_token(stop.get_token()));
+    goes.start_on(flights, io.get_executor(), work.get_executor(), "k", make_task(), run_options().stop_token(late.get_token()));
+    poll(work);
+    poll(io);
+    std::thread([&] { stop.request_stop(); }).join();
+    EXPECT_FALSE(stays.done()) << "on its own executor only";
+    poll(work);
+    EXPECT_TRUE(stays.failed_with<cacheflight::caller_cancelled_error>());
+  }
+  late.request_stop();
+  EXPECT_FALSE(goes.done());
+  EXPECT_EQ(flights.size(), 0u);
+  resolve(task, 1);
+  poll(work);
+}
+
 struct emits_when_destroyed {
   explicit emits_when_destroyed(net::cancellation_signal& s) : signal(&s) {}
   emits_when_destroyed(emits_when_destroyed const&) = default;

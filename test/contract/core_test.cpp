@@ -154,6 +154,27 @@ TEST(R29, a_waiter_cancelled_before_it_suspends_leaves) {
   EXPECT_EQ(leader.value->number, 7);
 }
 
+TEST(R26, a_leaver_gets_its_turn_from_who_made_it_leave_and_after_the_callbacks) {
+  // Whoever else comes by while the event of its flight's end is delivered must not resume it.
+  hand_front* watched = nullptr;
+  std::optional<manual_group> flights;
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_cancelled) return;
+    (void)cd::access::core(*flights).run_due();
+    EXPECT_TRUE(watched->ready.empty());
+  }));
+  hand_front front;
+  watched = &front;
+  auto const task = make_task();
+  call& only = front.run(*flights, "k", {}, task);
+  front.leave(only);
+  EXPECT_EQ(front.ready.size(), 1u);
+  front.pump();
+  EXPECT_TRUE(only.left);
+  task->value = 1;
+  task->open_gate(false);
+}
+
 TEST(R29, a_cancel_that_comes_after_the_outcome_changes_nothing) {
   manual_group flights;
   hand_front front;

@@ -343,6 +343,79 @@ TEST(R29, callback_that_starts_the_next_call_does_not_recurse) {
   EXPECT_EQ(calls, 100'000);
 }
 
+TEST(R10, callback_whose_scheduler_refuses_the_error_of_a_call_that_never_entered) {
+  manual_group flights{options().max_keys(1)};
+  auto const task = make_task();
+  outcome a;
+  owned const one = wait_for(flights, "a", {}, task, a);
+  std::exception_ptr error;
+  int calls = 0;
+  auto const refuses = [](cacheflight::work) { throw std::bad_alloc(); };
+  flights.start("b", [] { return 1; }, cacheflight::via(refuses, [&](std::exception_ptr e, std::shared_ptr<int const>) {
+                  error = e;
+                  ++calls;
+                }));
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(is<cacheflight::max_keys_error>(error));
+  resolve(task, 1);
+  one.handle.destroy();
+}
+
+TEST(R10, callback_whose_scheduler_calls_and_then_throws_is_called_once) {
+  cacheflight::group flights;
+  int calls = 0;
+  auto const both = [](cacheflight::work w) {
+    w();
+    throw std::runtime_error("after the call");
+  };
+  flights.start("k", [] { return 1; }, cacheflight::via(both, [&](std::exception_ptr, std::shared_ptr<int const>) { ++calls; }));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(R10, callback_whose_scheduler_drops_its_turn_is_destroyed_uncalled) {
+  cacheflight::group flights;
+  auto const alive = std::make_shared<int>();
+  flights.start("k", [] { return 1; },
+                cacheflight::via([](cacheflight::work) {}, [alive](std::exception_ptr, std::shared_ptr<int const>) { ADD_FAILURE(); }));
+  EXPECT_EQ(alive.use_count(), 1);
+}
+
+// A leader's frame is destroyed while its task starts, and a joiner of the same flight may get its address.
+TEST(R29, coroutine_a_joiner_where_its_leader_was_is_not_taken_for_it) {
+  manual_group flights;
+  auto const task = make_task();
+  outcome leader_out, other_out, joiner_out;
+  std::vector<owned> frames;
+  std::coroutine_handle<> leader;
+  // The leader's handle, from inside: its task is started while it is suspended.
+  task->when_invoked = [&] {
+    frames.push_back(wait_for(flights, "k", {}, make_task(), other_out));  // keeps the flight open
+    leader.destroy();
+    frames.push_back(wait_for(flights, "k", {}, make_task(), joiner_out));
+    task->inline_value = 7;
+  };
+  struct catching {
+    std::coroutine_handle<>* to;
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> h) const noexcept {
+      *to = h;
+      return false;
+    }
+    void await_resume() const noexcept {}
+  };
+  struct local {
+    static eager lead(manual_group& g, task_ptr t, std::coroutine_handle<>* self, outcome& out) {
+      co_await catching{self};
+      out.number = (co_await g.run("k", lazy_task<answer>, t, sentinel(t)))->number;
+    }
+  };
+  local::lead(flights, task, &leader, leader_out);
+  EXPECT_EQ(leader_out.number, 0);
+  EXPECT_EQ(other_out.number, 7);
+  EXPECT_EQ(joiner_out.number, 7);
+  for (auto const& f : frames) f.handle.destroy();
+}
+
 // ---- senders -----------------------------------------------------------------------------------------------------------------------
 
 struct noting_receiver {

@@ -27,8 +27,8 @@
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
-//   stranded   released and not handed over yet: it left by itself, or its executor refused (rule 10: the driver tries again); in the
-//              shard's list
+//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave; or its executor refused, and
+//              it is in the shard's list (rule 10: the driver tries again)
 // It is touched by nobody else after `hand_over()` succeeded.
 
 #include <cacheflight/detail/deadline_heap.hpp>
@@ -400,15 +400,16 @@ class core final : public deadline_work<typename P::clock> {
     shard<P>& s = *w.flight_->home_;
     core& owner = *s.owner;
     closing end;
+    list<waiter_type> leaver;
     P::point(core_step::leave);
     {
       std::scoped_lock lock(s.mutex);
       if (!w.queued_ || w.flight_->why_ != cause::open) return;
       owner.retain();  // for once the waiter is gone
-      end = depart(s, *w.flight_, w, departure::left);
+      end = depart(s, *w.flight_, w, departure::left, leaver);
     }
     conclude(end);
-    if (try_again(s)) owner.try_again_soon();
+    give_turns(s, leaver);
     owner.release();
   }
 
@@ -434,10 +435,11 @@ class core final : public deadline_work<typename P::clock> {
     flight_type& f = *w.flight_;
     shard<P>& s = *f.home_;
     closing end;
+    list<waiter_type> leaver;
     {
       std::scoped_lock lock(s.mutex);
       if (w.queued_) {
-        if (f.why_ == cause::open) end = depart(s, f, w, departure::left);
+        if (f.why_ == cause::open) end = depart(s, f, w, departure::left, leaver);
         else unqueue(s, w);
       } else if (!w.stranded_) {
         return false;
@@ -497,7 +499,7 @@ class core final : public deadline_work<typename P::clock> {
     owner.retain();  // the waiter may be handed over, and the group gone, as soon as the lock is free
     {
       std::scoped_lock lock(s.mutex);
-      strand(s, w);
+      strand(s.stranded, w);
     }
     owner.try_again_soon();
     owner.release();
@@ -647,8 +649,8 @@ class core final : public deadline_work<typename P::clock> {
     if (wait_until != time_point::max()) s.deadlines.push(w);
   }
 
-  static void strand(shard<P>& s, waiter_type& w) noexcept {
-    s.stranded.push_back(w);
+  static void strand(list<waiter_type>& where, waiter_type& w) noexcept {
+    where.push_back(w);
     w.stranded_ = true;
   }
 
@@ -663,15 +665,15 @@ class core final : public deadline_work<typename P::clock> {
     return w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
   }
 
-  /// Leaves its flight, which closes if it was the last. If it was suspended it is stranded: whoever concludes gives it its turn then, with
-  /// `try_again`, so that nothing is pinned while callbacks run.
-  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how) noexcept {
+  /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever concludes gives it its
+  /// turn afterwards, so that nothing is pinned while callbacks run.
+  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how, list<waiter_type>& leaver) noexcept {
     unqueue(s, w);
     w.left_ = how;
     --f.waiters_;
     --s.books.waiters;
     f.references_.fetch_add(1, std::memory_order_relaxed);
-    if (set_released(w)) strand(s, w);
+    if (set_released(w)) strand(leaver, w);
     return f.waiters_ == 0 ? close(s, f, cause::cancelled) : closing{};
   }
 
@@ -731,7 +733,7 @@ class core final : public deadline_work<typename P::clock> {
         unqueue(s, *w);
         if (!set_released(*w)) continue;
         if (!w->pin(guard)) {
-          strand(s, *w);
+          strand(s.stranded, *w);
           continue;
         }
       }
@@ -768,6 +770,7 @@ class core final : public deadline_work<typename P::clock> {
   static time_point expire(shard<P>& s) noexcept {
     for (;;) {
       closing end;
+      list<waiter_type> leaver;
       {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
@@ -778,39 +781,46 @@ class core final : public deadline_work<typename P::clock> {
         if (due->of == deadline_of::flight) {
           end = close(s, *static_cast<flight_type*>(due), cause::timed_out);
         } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->why_ == cause::open) {
-          end = depart(s, *w.flight_, w, departure::wait_timed_out);
+          end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);
         }
       }
       conclude(end);
-      (void)try_again(s);
+      give_turns(s, leaver);
     }
   }
 
-  /// Once each: the stranded waiters' turns and the stop requests that were refused. Returns whether anything still is.
+  /// Hands over each waiter of a list of stranded ones; they can still be withdrawn from it, under the lock.
+  static void give_turns(shard<P>& s, list<waiter_type>& whose) noexcept {
+    for (;;) {
+      waiter_type* w;
+      pin_guard guard;
+      {
+        std::scoped_lock lock(s.mutex);
+        w = whose.pop_front();
+        if (!w) return;
+        w->stranded_ = false;
+        if (!w->pin(guard)) {
+          strand(s.stranded, *w);
+          continue;
+        }
+      }
+      if (!w->hand_over()) strand(*w);
+    }
+  }
+
+  /// Once each: the hand-overs and the stop requests that were refused. Returns whether anything still is.
   static bool try_again(shard<P>& s) noexcept {
     flight_type* unstopped;
-    list<waiter_type> refused;  // its nodes are still `stranded_`, and can still be withdrawn
+    list<waiter_type> refused;
     {
       std::scoped_lock lock(s.mutex);
       unstopped = std::exchange(s.unstopped, nullptr);
       refused.splice(s.stranded);
     }
     while (unstopped) ask_to_stop(*std::exchange(unstopped, unstopped->next_in_bucket));
-    for (;;) {
-      waiter_type* w;
-      pin_guard guard;
-      {
-        std::scoped_lock lock(s.mutex);
-        w = refused.pop_front();
-        if (!w) return s.unstopped || !s.stranded.empty();
-        w->stranded_ = false;
-        if (!w->pin(guard)) {
-          strand(s, *w);
-          continue;
-        }
-      }
-      if (!w->hand_over()) strand(*w);
-    }
+    give_turns(s, refused);
+    std::scoped_lock lock(s.mutex);
+    return s.unstopped || !s.stranded.empty();
   }
 
   void try_again_soon() noexcept {

@@ -17,6 +17,7 @@ namespace cacheflight::inline v1::detail {
 template <class F, class... Args>
 class bound_task {
  public:
+  using function_type = F;
   static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
   static_assert(takes_token || std::is_invocable_v<F, Args...>,
                 "cacheflight: the task cannot be called with these arguments. They are bound as std::async does it: as decayed "
@@ -62,6 +63,11 @@ void require_callback(F const& callback) {
   if constexpr (nullable_function<F>)
     if (!static_cast<bool>(callback)) throw std::invalid_argument("cacheflight: the callback is null");
 }
+
+/// Base of tasks with an executor of their own. Each front understands one kind, and must not ignore another.
+struct executor_bound {};
+template <class F>
+inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 
 template <class F, class... Args>
 [[nodiscard]] auto bind_task(F&& task, Args&&... args) {

@@ -33,12 +33,14 @@ class inline_caller : public waiter<P> {
   }
 
   /// A leader that starts its task: a turn that it is given meanwhile on this thread is noted instead of taken, and other turns wait until
-  /// `end`, which tells whether the leader is ready. The leader may be resumed on another thread, and be gone, at any moment in between; its
-  /// flight, which the caller holds, tells it from a later one at the same address.
+  /// `end`, which tells whether the leader is ready. The leader may be resumed on another thread, and be gone, at any moment in between, and
+  /// another waiter may have its address; so it is known by its flight, which the caller holds, and which has one leader ever.
   class starting {
    public:
     explicit starting(inline_caller& leader) noexcept
-        : self_(&leader), flight_(leader.joined()), outer_(std::exchange(starting_here, this)), drains_(!std::exchange(draining, true)) {}
+        : flight_(leader.joined()), outer_(std::exchange(starting_here, this)), drains_(!std::exchange(draining, true)) {
+      leader.leads_ = true;
+    }
     starting(starting const&) = delete;
     starting& operator=(starting const&) = delete;
     ~starting() { starting_here = outer_; }
@@ -50,7 +52,7 @@ class inline_caller : public waiter<P> {
 
     [[nodiscard]] static starting* of(inline_caller const& caller) noexcept {
       for (starting* s = starting_here; s; s = s->outer_)
-        if (s->self_ == &caller && s->flight_ == caller.joined()) return s;
+        if (caller.leads_ && s->flight_ == caller.joined()) return s;
       return nullptr;
     }
 
@@ -58,7 +60,6 @@ class inline_caller : public waiter<P> {
     bool gone = false;
 
    private:
-    inline_caller const* self_;
     flight<P> const* flight_;
     starting* outer_;
     bool drains_;
@@ -71,6 +72,8 @@ class inline_caller : public waiter<P> {
   }
 
  private:
+  bool leads_ = false;
+
   static void drain() noexcept {
     while (auto* const next = queue.pop_front()) next->take_turn();
     draining = false;

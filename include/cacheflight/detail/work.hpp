@@ -42,7 +42,7 @@ concept plain_value = !has_await_ready<R> && !sender_like<R>;
 
 /// A task with an executor of its own: any callable that takes work.
 template <class Submit, class F>
-struct submitted {
+struct submitted : executor_bound {
   Submit submit;
   F function;
 
@@ -111,6 +111,9 @@ template <class P, class Key, class Task>
 class value_flight final : public simple_flight<P, Key, Task, typename Task::result> {
   using base = simple_flight<P, Key, Task, typename Task::result>;
   using core_type = core<P>;
+  static_assert(!is_executor_bound<typename Task::function_type> || is_submitted<typename Task::function_type>,
+                "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an executor of Asio's: "
+                "cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
 
  public:
   using base::base;
@@ -118,7 +121,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   /// On this thread, or wherever the task's own executor runs it. The caller is the leader's waiter, which keeps the flight alive.
   void start() noexcept {
     if (!this->may_start()) return;
-    if constexpr (is_submitted<std::decay_t<decltype(this->task().function())>>) submit();
+    if constexpr (is_submitted<typename Task::function_type>) submit();
     else run();
   }
 
