@@ -148,7 +148,7 @@ struct seen_event {
   bool has_error;
   std::string metadata;
 
-  friend bool operator==(seen_event const& e, cacheflight::event_type type) { return e.type == type; }
+  friend bool operator==(seen_event const& e, cacheflight::event_type t) { return e.type == t; }
 };
 
 }  // namespace cacheflight_test

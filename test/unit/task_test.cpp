@@ -111,13 +111,13 @@ TEST(bound_task, the_callers_own_stop_token_is_an_argument_like_any_other) {
 
 TEST(bound_task, null_tasks_are_refused_at_once) {
   int (*no_function)(int) = nullptr;
-  EXPECT_THROW(bind_task(no_function, 1), std::invalid_argument);
-  EXPECT_THROW(bind_task(std::function<int()>()), std::invalid_argument);
+  EXPECT_THROW((void)bind_task(no_function, 1), std::invalid_argument);
+  EXPECT_THROW((void)bind_task(std::function<int()>()), std::invalid_argument);
   std::string (user::*no_member)(std::string) = nullptr;
-  EXPECT_THROW(bind_task(no_member, user{}, "x"), std::invalid_argument);
-  EXPECT_NO_THROW(bind_task(std::function<int()>([] { return 1; })));
-  EXPECT_NO_THROW(bind_task([] { return 1; }));
-  EXPECT_NO_THROW(bind_task(greet, "ann", 1));
+  EXPECT_THROW((void)bind_task(no_member, user{}, "x"), std::invalid_argument);
+  EXPECT_NO_THROW((void)bind_task(std::function<int()>([] { return 1; })));
+  EXPECT_NO_THROW((void)bind_task([] { return 1; }));
+  EXPECT_NO_THROW((void)bind_task(greet, "ann", 1));
 }
 
 struct convertible_to_false {  // not a null function: its bool means something else
