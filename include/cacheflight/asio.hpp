@@ -26,62 +26,15 @@
 ///
 /// Boost.Asio 1.81 or newer; standalone Asio if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
+#include <cacheflight/detail/asio_context.hpp>
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/group.hpp>
 
-#if defined(CACHEFLIGHT_STANDALONE_ASIO)
-#include <asio/any_io_executor.hpp>
-#include <asio/associated_allocator.hpp>
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/associated_executor.hpp>
-#include <asio/async_result.hpp>
-#include <asio/awaitable.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
-#include <asio/error.hpp>
-#include <asio/execution_context.hpp>
-#include <asio/dispatch.hpp>
-#include <asio/execution/executor.hpp>
-#include <asio/execution/outstanding_work.hpp>
-#include <asio/prefer.hpp>
-#include <asio/query.hpp>
-#include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/strand.hpp>
-#include <asio/this_coro.hpp>
-#include <asio/thread_pool.hpp>
-#include <system_error>
-#else
-#include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_allocator.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
-#include <boost/asio/async_result.hpp>
-#include <boost/asio/awaitable.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/error.hpp>
-#include <boost/asio/execution_context.hpp>
-#include <boost/asio/dispatch.hpp>
-#include <boost/asio/execution/executor.hpp>
-#include <boost/asio/execution/outstanding_work.hpp>
-#include <boost/asio/prefer.hpp>
-#include <boost/asio/query.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/thread_pool.hpp>
-#include <boost/system/system_error.hpp>
-#endif
-
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <stop_token>
@@ -90,16 +43,6 @@
 #include <utility>
 
 namespace cacheflight::inline v1 {
-
-namespace detail::asio_front {
-#if defined(CACHEFLIGHT_STANDALONE_ASIO)
-namespace net = ::asio;
-using system_error = std::system_error;
-#else
-namespace net = ::boost::asio;
-using system_error = ::boost::system::system_error;
-#endif
-}  // namespace detail::asio_front
 
 /// This caller was cancelled, through its own cancellation slot; the flight goes on if others wait for it. Its code is
 /// `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of the task is not taken for it (rule 14).
@@ -110,159 +53,6 @@ class caller_cancelled_error : public detail::asio_front::system_error {
 };
 
 namespace detail::asio_front {
-
-/// Outlives its execution context, whose service it is: lets other threads post to the context only while it stands, and destroys what
-/// waits on it when it goes.
-class context_guard final : public pinned {
- public:
-  /// A caller that waits on the context.
-  class parked : public list_node {
-   public:
-    /// The context is going. Leave, and destroy the handler, unless its turn is posted already.
-    virtual void evict() noexcept = 0;
-
-   protected:
-    ~parked() = default;
-  };
-
-  class reference {
-   public:
-    reference() noexcept = default;
-    explicit reference(context_guard* guard) noexcept : guard_(guard) {
-      if (guard_) guard_->references_.fetch_add(1, std::memory_order_relaxed);
-    }
-    reference(reference const& other) noexcept : reference(other.guard_) {}
-    reference(reference&& other) noexcept : guard_(std::exchange(other.guard_, nullptr)) {}
-    reference& operator=(reference other) noexcept {
-      std::swap(guard_, other.guard_);
-      return *this;
-    }
-    ~reference() {
-      if (guard_) guard_->drop();
-    }
-    [[nodiscard]] context_guard* get() const noexcept { return guard_; }
-    [[nodiscard]] context_guard* operator->() const noexcept { return guard_; }
-    [[nodiscard]] explicit operator bool() const noexcept { return guard_ != nullptr; }
-
-   private:
-    context_guard* guard_ = nullptr;
-  };
-
-  /// The guard of the context that `ex` runs on; null for executors that name none.
-  template <class Executor>
-  [[nodiscard]] static reference of(Executor const& ex) {
-    if constexpr (net::can_query_v<Executor const&, net::execution::context_t>) {
-      using answer = decltype(net::query(ex, net::execution::context));
-      if constexpr (std::is_convertible_v<answer, net::execution_context&>) {
-        net::execution_context& context = net::query(ex, net::execution::context);
-        return net::use_service<service>(context).guard;
-      }
-    }
-    return {};
-  }
-
-  void park(parked& waiter) noexcept {
-    std::scoped_lock lock(mutex_);
-    parked_.push_back(waiter);
-  }
-  void unpark(parked& waiter) noexcept {
-    std::scoped_lock lock(mutex_);
-    if (waiter.linked()) waiter.unlink();
-  }
-
-  /// The context stays until `unpin`. Null if it is going already.
-  [[nodiscard]] pinned* try_pin() noexcept {
-    references_.fetch_add(1, std::memory_order_relaxed);
-    pins_.fetch_add(1);
-    if (!down_.load()) return this;
-    unpin();
-    return nullptr;
-  }
-  void unpin() noexcept override {
-    if (pins_.fetch_sub(1) == 1 && down_.load()) {
-      std::scoped_lock lock(mutex_);
-      unpinned_.notify_all();
-    }
-    drop();
-  }
-
- private:
-  struct service final : net::execution_context::service {
-    static inline net::execution_context::id id;
-    explicit service(net::execution_context& context)
-        : net::execution_context::service(context), guard(new context_guard) {
-      guard->drop();
-    }
-    void shutdown() noexcept override { guard->shut_down(); }
-    reference guard;
-  };
-
-  ~context_guard() = default;
-
-  void drop() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
-  }
-
-  /// No thread runs handlers of the context any more. Who hands over to it now, from elsewhere, is waited for; from then on nobody does.
-  /// Those who wait are evicted; those whose turn is posted are destroyed with the context's queue.
-  void shut_down() noexcept {
-    down_.store(true);
-    std::unique_lock lock(mutex_);
-    unpinned_.wait(lock, [&] { return pins_.load() == 0; });
-    while (parked* const waiter = parked_.pop_front()) {
-      lock.unlock();
-      waiter->evict();
-      lock.lock();
-    }
-  }
-
-  std::atomic<std::size_t> references_{1};
-  std::atomic<std::size_t> pins_{0};
-  std::atomic<bool> down_{false};
-  std::mutex mutex_;
-  std::condition_variable unpinned_;
-  list<parked> parked_;
-};
-
-/// Whether functions on an executor never run at the same time, as far as can be told.
-template <class Executor>
-inline constexpr bool is_strand = false;
-template <class Inner>
-inline constexpr bool is_strand<net::strand<Inner>> = true;
-
-/// Calls `f` with the strand that `ex` is, or with `ex`.
-///
-/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if that throws. So whatever goes
-/// to a strand from elsewhere is first posted to the inner executor, which refuses cleanly, and dispatched to the strand from there, where
-/// only the allocation before the queueing can throw.
-template <class Executor, class F>
-auto with_strand(Executor const& ex, F&& f) {
-  if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
-    if (auto const* io = ex.template target<net::strand<net::io_context::executor_type>>()) return f(*io);
-    if (auto const* pool = ex.template target<net::strand<net::thread_pool::executor_type>>()) return f(*pool);
-    if (auto const* any = ex.template target<net::strand<net::any_io_executor>>()) return f(*any);
-  }
-  return f(ex);
-}
-
-/// `ex`, or a strand on it. Second: whether the result is serial.
-template <class Executor>
-[[nodiscard]] std::pair<Executor, bool> serialized(Executor const& ex) {
-  if constexpr (is_strand<Executor>) {
-    return {ex, true};
-  } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
-    using io = net::io_context::executor_type;
-    using pool = net::thread_pool::executor_type;
-    if (with_strand(ex, [](auto const& found) { return is_strand<std::decay_t<decltype(found)>>; })) return {ex, true};
-    if (auto const* plain = ex.template target<io>()) return {net::any_io_executor(net::make_strand(*plain)), true};
-    if (auto const* plain = ex.template target<pool>()) return {net::any_io_executor(net::make_strand(*plain)), true};
-    return {net::any_io_executor(net::make_strand(ex)), true};
-  } else if constexpr (std::is_convertible_v<net::strand<Executor>, Executor>) {
-    return {Executor(net::make_strand(ex)), true};
-  } else {
-    return {ex, false};
-  }
-}
 
 /// A task with an executor of its own; see `on`.
 template <class Executor, class F>

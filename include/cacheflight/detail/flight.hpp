@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// What the core keeps: waiters, flights and the shards of the table. What happens to them is decided in core.hpp.
+
+#include <cacheflight/detail/deadline_heap.hpp>
+#include <cacheflight/detail/flight_table.hpp>
+#include <cacheflight/detail/key.hpp>
+#include <cacheflight/detail/list.hpp>
+#include <cacheflight/options.hpp>
+
+#include <any>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <typeinfo>
+#include <utility>
+
+namespace cacheflight::inline v1 {
+
+/// The books of a group (rule 23). When no call is in progress they balance: `misses == started + max_keys_rejected` and
+/// `started == resolved + rejected + timed_out + cancelled`.
+struct statistics {
+  std::uint64_t hits = 0;               ///< Calls that joined a flight.
+  std::uint64_t misses = 0;             ///< Calls that found none.
+  std::uint64_t started = 0;            ///< Flights admitted.
+  std::uint64_t resolved = 0;           ///< Flights that ended with a value,
+  std::uint64_t rejected = 0;           ///< with the task's exception, or abandoned,
+  std::uint64_t timed_out = 0;          ///< by their timeout,
+  std::uint64_t cancelled = 0;          ///< by `cancel`, `clear`, or when the last waiter left.
+  std::uint64_t max_keys_rejected = 0;  ///< Misses refused at the cap.
+  std::uint64_t type_mismatches = 0;    ///< Calls refused because the flight's result type differs; neither hits nor misses.
+  std::uint64_t callback_failures = 0;  ///< Times that `on_event` threw.
+  std::size_t in_flight = 0;            ///< Joinable flights now.
+  std::size_t waiters = 0;              ///< Callers waiting for them.
+  std::size_t detached = 0;             ///< Tasks that were asked to stop and have not unwound yet.
+};
+
+namespace detail {
+
+/// How a flight ended.
+enum class cause : std::uint8_t { open, resolved, rejected, abandoned, timed_out, cancelled };
+
+/// How a waiter left before its flight ended.
+enum class departure : std::uint8_t { none, left, wait_timed_out };
+
+[[nodiscard]] constexpr bool doomed(cause why) noexcept { return why == cause::timed_out || why == cause::cancelled; }
+
+/// `start + length`, or `max()` beyond the clock's range.
+template <class TimePoint>
+[[nodiscard]] TimePoint deadline_after(TimePoint start, limit length) noexcept {
+  if (length == no_limit) return TimePoint::max();
+  auto const left = std::chrono::duration_cast<limit>(TimePoint::max() - (start < TimePoint{} ? TimePoint{} : start));
+  return length >= left ? TimePoint::max() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
+}
+
+template <class P>
+class core;
+template <class P>
+class flight;
+template <class P>
+struct shard;
+
+/// Something that must not go away just now; see `waiter::pin`.
+class pinned {
+ public:
+  virtual void unpin() noexcept = 0;
+
+ protected:
+  ~pinned() = default;
+};
+
+struct unpinner {
+  void operator()(pinned* p) const noexcept { p->unpin(); }
+};
+using pin_guard = std::unique_ptr<pinned, unpinner>;
+
+/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after `finish`, or after
+/// `withdraw`.
+template <class P>
+class waiter : public list_node, private deadline_node<typename P::clock::time_point> {
+ public:
+  using time_point = typename P::clock::time_point;
+
+  waiter(waiter const&) = delete;
+  waiter& operator=(waiter const&) = delete;
+
+  /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If it returns true
+  /// the waiter may be gone already.
+  [[nodiscard]] virtual bool hand_over() noexcept = 0;
+
+  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the caller, say its
+  /// context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is done. False: it is about to be
+  /// destroyed, and must not be touched once the lock is free.
+  [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
+
+  [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
+  [[nodiscard]] departure how_left() const noexcept { return left_; }
+
+ protected:
+  waiter() noexcept : deadline_node<time_point>(deadline_of::waiter) {}
+  virtual ~waiter() = default;
+
+ private:
+  friend class core<P>;
+  enum class phase : std::uint8_t { linking, armed, released };
+
+  flight<P>* flight_ = nullptr;
+  std::atomic<phase> phase_{phase::linking};
+  departure left_ = departure::none;
+  bool queued_ = false;    // in the flight's list: under the shard's lock
+  bool stranded_ = false;  // in the shard's list: under the shard's lock
+};
+
+/// One execution of one task. Fronts derive from it: they add the key, the task and the means to stop it.
+template <class P>
+class flight : public table_links<flight<P>>, private deadline_node<typename P::clock::time_point> {
+ public:
+  using time_point = typename P::clock::time_point;
+
+  flight(flight const&) = delete;
+  flight& operator=(flight const&) = delete;
+
+  [[nodiscard]] virtual key_view key() const noexcept = 0;
+  [[nodiscard]] virtual key_copy copy_key() const noexcept = 0;
+
+  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of memory); it is
+  /// called again until it returns true.
+  [[nodiscard]] virtual bool request_stop() noexcept = 0;
+
+  /// The outcome. Read only by waiters that were released with it.
+  [[nodiscard]] cause why() const noexcept { return why_; }
+  [[nodiscard]] std::shared_ptr<void const> const& value() const noexcept { return value_; }
+  [[nodiscard]] std::exception_ptr const& exception() const noexcept { return exception_; }
+
+ protected:
+  flight(std::type_info const& type, std::any metadata) noexcept
+      : deadline_node<time_point>(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
+  virtual ~flight() = default;
+
+ private:
+  friend class core<P>;
+  friend struct shard<P>;
+
+  // Fixed when the flight is admitted.
+  std::type_info const* type_;
+  shard<P>* home_ = nullptr;
+  std::uint64_t id_ = 0;
+  time_point started_{};
+  std::any metadata_;
+
+  std::atomic<std::size_t> references_{0};
+
+  // Under the shard's lock.
+  cause why_ = cause::open;
+  bool unwound_ = false;
+  bool stoppable_ = false;   // the task can be asked to stop from now on
+  bool deferred_ = false;    // closed while an event was being delivered; who delivers that one announces the end
+  bool announce_ = false, stop_ = false;  // for clear(), between close() and conclude()
+  flight* next_cleared_ = nullptr;        // the same
+  std::uint32_t emitting_ = 0;
+  std::size_t waiters_ = 0;  // frozen when the flight closes
+  list<waiter<P>> queue_;
+
+  // Written under the lock by close(), fixed afterwards.
+  std::shared_ptr<void const> value_;
+  std::exception_ptr exception_;
+};
+
+template <class P>
+struct alignas(64) shard {
+  using time_point = typename P::clock::time_point;
+
+  shard(core<P>* owner_, unsigned shift, std::uint64_t first_id) noexcept : table(shift), next_id(first_id), owner(owner_) {}
+
+  typename P::mutex mutex;
+  flight_table<flight<P>> table;
+  deadline_heap<time_point> deadlines;
+  list<waiter<P>> stranded;
+  flight<P>* unstopped = nullptr;  // doomed flights whose stop request was refused; linked by next_in_bucket
+  statistics books;                // in_flight and callback_failures stay 0 here
+  std::uint64_t next_id;
+  core<P>* owner;
+  std::atomic<std::size_t> joinable{0};    // == table.size(), readable without the lock
+  std::atomic<std::size_t> references{1};  // flights, and the group
+};
+
+}  // namespace detail
+}  // namespace cacheflight::inline v1
