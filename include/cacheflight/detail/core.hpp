@@ -302,25 +302,7 @@ class core final : public deadline_work<typename P::clock> {
   /// Dooms every flight.
   void clear() noexcept {
     retain();  // a callback may destroy the group
-    for (std::size_t i = 0; i < count_; ++i) {
-      shard<P>& s = shards_[i];
-      flight_type* cleared = nullptr;
-      P::point(core_step::clear);
-      {
-        std::scoped_lock lock(s.mutex);
-        s.table.for_each([&](flight_type& f) {
-          closing const end = close(s, f, cause::cancelled);
-          if (!end.announce && !end.stop) return;  // who delivers its event announces it, and may free it as soon as the lock is free
-          f.announce_ = end.announce;
-          f.stop_ = end.stop;
-          f.next_cleared_ = std::exchange(cleared, &f);
-        });
-      }
-      while (cleared) {
-        flight_type& f = *std::exchange(cleared, cleared->next_cleared_);
-        conclude({&f, f.announce_, f.stop_});
-      }
-    }
+    doom_all();
     release();
   }
 
@@ -419,10 +401,13 @@ class core final : public deadline_work<typename P::clock> {
 
   /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30).
   void let_go() noexcept {
-    clear();
+    doom_all();
     gone_.store(true, std::memory_order_release);
     driver_.close();
-    for (std::size_t i = 0, n = count_; i < n; ++i) release(shards_[i]);
+    std::size_t idle = 0;  // shards without flights
+    for (std::size_t i = 0; i < count_; ++i)
+      if (shards_[i].references.fetch_sub(1, std::memory_order_acq_rel) == 1) ++idle;
+    if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
   }
 
  private:
@@ -444,6 +429,29 @@ class core final : public deadline_work<typename P::clock> {
     bool announce = false;  // the last event, then the waiters; comes with the open flight's reference
     bool stop = false;      // the stop request; comes with a reference
   };
+
+  /// `clear`, for who holds the core meanwhile.
+  void doom_all() noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      shard<P>& s = shards_[i];
+      flight_type* cleared = nullptr;
+      P::point(core_step::clear);
+      {
+        std::scoped_lock lock(s.mutex);
+        s.table.for_each([&](flight_type& f) {
+          closing const end = close(s, f, cause::cancelled);
+          if (!end.announce && !end.stop) return;  // who delivers its event announces it, and may free it as soon as the lock is free
+          f.announce_ = end.announce;
+          f.stop_ = end.stop;
+          f.next_cleared_ = std::exchange(cleared, &f);
+        });
+      }
+      while (cleared) {
+        flight_type& f = *std::exchange(cleared, cleared->next_cleared_);
+        conclude({&f, f.announce_, f.stop_});
+      }
+    }
+  }
 
   /// A flight that was built has taken the call's metadata.
   [[nodiscard]] static std::any const& metadata_of(call const& c, unseen_flight const& fresh) noexcept {
