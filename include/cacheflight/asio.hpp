@@ -49,7 +49,8 @@ namespace cacheflight::inline v1 {
 class caller_cancelled_error : public detail::asio_front::system_error {
  public:
   caller_cancelled_error()
-      : detail::asio_front::system_error(detail::asio_front::net::error::operation_aborted, "cacheflight: this caller was cancelled") {}
+      : detail::asio_front::system_error(detail::asio_front::net::error::operation_aborted,
+                                         "cacheflight: this caller was cancelled") {}
 };
 
 namespace detail::asio_front {
@@ -71,7 +72,9 @@ struct task_on : executor_bound {
 
 template <class F, class Executor>
 [[nodiscard]] Executor executor_of(F&, Executor const& otherwise) {
-  static_assert(!is_executor_bound<F>, "cacheflight: a task that returns asio::awaitable runs on an executor of Asio's: cacheflight::on(executor, task)");
+  static_assert(!is_executor_bound<F>,
+                "cacheflight: a task that returns asio::awaitable runs on an executor of Asio's: "
+                "cacheflight::on(executor, task)");
   return otherwise;
 }
 template <class Own, class F, class Executor>
@@ -122,7 +125,8 @@ class task_flight final : public keyed_flight<P, Key> {
     if (!now) return true;
     try {
       with_strand(now->executor, [&]<class Found>(Found const& ex) {
-        if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, {now}, reference_to_flight(this)});
+        if constexpr (is_strand<Found>)
+          net::post(ex.get_inner_executor(), stop_on<Found>{ex, {now}, reference_to_flight(this)});
         else net::post(ex, stopper{now});
       });
     } catch (...) {
@@ -411,7 +415,7 @@ class caller : public waiter<P>, private context_guard::parked {
 
   context_guard::reference context_;
   std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
-  void* turn_ = nullptr;               // its turn, wherever it was moved to last; used only when an executor threw
+  void* turn_ = nullptr;  // its turn, wherever it was moved to last; used only when an executor threw
   void (*disown_)(void*) = nullptr;
 };
 
@@ -482,15 +486,15 @@ void enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run
            AwaitableExecutor const& leader) {
   using P = typename Group::platform_type;
   using flight_type = task_flight<P, typename Group::key_type, Task, Answer, AwaitableExecutor>;
-  auto const build = [&](K& k) {
-    return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader);
-  };
-  if (access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build) == admission::leads)
+  auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader); };
+  if (access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build) ==
+      admission::leads)
     static_cast<flight_type*>(w.joined())->start();
 }
 
 template <class Answer, class Executor, class Group, class K, class Task>
-net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Group* flights, K key, run_options opts, Task task) {
+net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Group* flights, K key, run_options opts,
+                                                                            Task task) {
   using caller_type = coroutine_caller<typename Group::platform_type, Executor>;
   using result = result_of_answer<Answer>;
 
@@ -524,8 +528,8 @@ class handler_caller final : public caller<P> {
   using executor_type = net::associated_executor_t<Handler, IoExecutor>;
   using allocator_type = net::associated_allocator_t<Handler>;
 
-  using work_type =
-      std::decay_t<decltype(net::prefer(std::declval<executor_type const&>(), net::execution::outstanding_work.tracked))>;
+  using work_type = std::decay_t<decltype(net::prefer(std::declval<executor_type const&>(),
+                                                      net::execution::outstanding_work.tracked))>;
 
   [[nodiscard]] static handler_caller* make(Handler&& handler, IoExecutor const& io) {
     allocator here(net::get_associated_allocator(handler));
@@ -647,12 +651,13 @@ template <class Group, class Executor, class K, class F, class Token>
 auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&& task, Token&& token) {
   auto bound = bind_task(std::forward<F>(task));
   using awaitable = typename decltype(bound)::result;
-  static_assert(requires { typename awaitable_of<awaitable>::answer; },
-                "cacheflight: async_run takes tasks that return asio::awaitable<T>");
+  static_assert(
+      requires { typename awaitable_of<awaitable>::answer; },
+      "cacheflight: async_run takes tasks that return asio::awaitable<T>");
   using result = typename result_of_answer<typename awaitable_of<awaitable>::answer>::type;
   return net::async_initiate<Token, typename signature<result>::type>(
-      initiate_run<Group, Executor>{&flights, ex}, token, access::bind_key<Group>(std::forward<K>(key)), std::move(opts),
-      std::move(bound));
+      initiate_run<Group, Executor>{&flights, ex}, token, access::bind_key<Group>(std::forward<K>(key)),
+      std::move(opts), std::move(bound));
 }
 
 }  // namespace detail::asio_front
@@ -687,14 +692,15 @@ template <class Executor, class F>
 /// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy tokens (`deferred`,
 /// `use_awaitable`) until it is awaited.
 template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
-auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, run_options opts, F&& task,
-               Token&& token) {
+auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, run_options opts,
+               F&& task, Token&& token) {
   return detail::asio_front::start_run(flights, executor, std::forward<K>(key), std::move(opts), std::forward<F>(task),
                                        std::forward<Token>(token));
 }
 template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
   requires(!detail::options_argument<F>)
-auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, F&& task, Token&& token) {
+auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, F&& task,
+               Token&& token) {
   return detail::asio_front::start_run(flights, executor, std::forward<K>(key), run_options{}, std::forward<F>(task),
                                        std::forward<Token>(token));
 }

@@ -91,7 +91,8 @@ struct front<Returned> {
   static constexpr bool borrows_key = true;
 
   template <class Group, class K, class Task>
-  static auto run(Group& flights, K key, run_options opts, Task task) -> typename detail::result_of_answer<Returned>::type {
+  static auto run(Group& flights, K key, run_options opts, Task task) ->
+      typename detail::result_of_answer<Returned>::type {
     using P = typename Group::platform_type;
     using flight_type = detail::value_flight<P, typename Group::key_type, Task>;
     using result = detail::result_of_answer<Returned>;

@@ -201,8 +201,12 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it did.
   enum class answer : unsigned char { starting, expected, dropped, settled };
 
-  bool resolve(std::shared_ptr<void const> value) noexcept override { return end(cause::resolved, std::move(value), nullptr); }
-  bool reject(std::exception_ptr exception) noexcept override { return end(cause::rejected, nullptr, std::move(exception)); }
+  bool resolve(std::shared_ptr<void const> value) noexcept override {
+    return end(cause::resolved, std::move(value), nullptr);
+  }
+  bool reject(std::exception_ptr exception) noexcept override {
+    return end(cause::rejected, nullptr, std::move(exception));
+  }
   void drop() noexcept override {
     answer before = answer::starting;
     if (!answer_.compare_exchange_strong(before, answer::dropped, std::memory_order_acq_rel) &&
@@ -237,7 +241,9 @@ class callback_caller final : inline_caller<P> {
     if constexpr (std::is_void_v<Answer>) return std::is_invocable_v<F, std::exception_ptr>;
     else return std::is_invocable_v<F, std::exception_ptr, typename result::type>;
   }();
-  static_assert(fits, "cacheflight: the callback must take (std::exception_ptr, std::shared_ptr<T const>), or (std::exception_ptr) for void");
+  static_assert(fits,
+                "cacheflight: the callback must take (std::exception_ptr, std::shared_ptr<T const>), or "
+                "(std::exception_ptr) for void");
 
  public:
   template <class Flight, class Group, class K, class Task>
@@ -332,7 +338,9 @@ class callback_caller final : inline_caller<P> {
     delete this;
     try {
       if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(failure));
-      else std::move(callback)(std::move(failure), std::static_pointer_cast<typename result::value_type const>(std::move(value)));
+      else
+        std::move(callback)(std::move(failure),
+                            std::static_pointer_cast<typename result::value_type const>(std::move(value)));
     } catch (...) {
       core.callback_failed();
     }
@@ -361,7 +369,8 @@ template <class Scheduler, class F>
   requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {
   detail::require_callback(callback);
-  static_assert(std::is_copy_constructible_v<Scheduler>, "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
+  static_assert(std::is_copy_constructible_v<Scheduler>,
+                "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
   return detail::callback_front::scheduled<Scheduler, F>(std::move(scheduler), std::move(callback));
 }
 
@@ -375,12 +384,13 @@ struct detail::callback_entry {
     using function = std::decay_t<F>;
     using handler = std::decay_t<Callback>;
     static_assert(!is_answering<function>::value || !is_executor_bound<typename inner_of<function>::type>,
-                  "cacheflight: a callback-style task is called on the leader's thread; send the work where it should run from inside it");
+                  "cacheflight: a callback-style task is called on the leader's thread; send the work where it should "
+                  "run from inside it");
     if constexpr (is_answering<function>::value) {
       using answer = typename is_answering<function>::type;
       using flight = answering_flight<P, typename Group::key_type, function, answer>;
-      callback_caller<P, answer, handler>::template start<flight>(flights, std::move(key), std::move(opts), std::forward<F>(task),
-                                                                   std::forward<Callback>(callback));
+      callback_caller<P, answer, handler>::template start<flight>(
+          flights, std::move(key), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
     } else {
       auto bound = bind_task(std::forward<F>(task));
       using bound_type = decltype(bound);

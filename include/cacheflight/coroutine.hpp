@@ -151,7 +151,8 @@ class run_awaiter final : inline_caller<typename Group::platform_type> {
     auto const build = [&](K& k) {
       return new flight_type(typename Group::key_type(std::move(k)), op_.opts.take_metadata(), std::move(op_.task));
     };
-    auto const admitted = access::enter(*op_.flights, op_.key, *this, op_.opts, typeid(typename result::value_type), build);
+    auto const admitted =
+        access::enter(*op_.flights, op_.key, *this, op_.opts, typeid(typename result::value_type), build);
     if (stop.stop_possible()) on_stop_.emplace(stop, leave_on_stop<P>{this});
     if (admitted == admission::joined) return core_type::arm(*this);
 
@@ -206,8 +207,10 @@ class [[nodiscard]] operation {
   /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
   template <class Where>
   [[nodiscard]] auto resume_on(Where where) && {
-    static_assert(std::is_copy_constructible_v<Where>, "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
-    return operation<Group, K, Task, Where>(flights, std::move(key), std::move(opts), std::move(task), std::move(where));
+    static_assert(std::is_copy_constructible_v<Where>,
+                  "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
+    return operation<Group, K, Task, Where>(flights, std::move(key), std::move(opts), std::move(task),
+                                            std::move(where));
   }
 
   [[nodiscard]] auto operator co_await() && { return run_awaiter<Group, K, Task, Scheduler>(std::move(*this)); }
@@ -235,7 +238,8 @@ struct front<Returned> {
   template <class Group, class K, class Task>
   [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
     using namespace detail::coroutine_front;
-    return operation<Group, K, Task, no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task), no_scheduler());
+    return operation<Group, K, Task, no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task),
+                                                   no_scheduler());
   }
 };
 

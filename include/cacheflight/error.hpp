@@ -69,7 +69,8 @@ class max_keys_error : public error {
 /// cancelled", which every front reports in its own ecosystem's words (rule 14).
 class cancelled_error : public error {
  public:
-  explicit cancelled_error(detail::key_copy key = {}) : error("cacheflight: the flight was cancelled", std::move(key)) {}
+  explicit cancelled_error(detail::key_copy key = {})
+      : error("cacheflight: the flight was cancelled", std::move(key)) {}
 };
 
 /// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is untouched.
@@ -93,7 +94,8 @@ class abandoned_error : public error {
 class caller_stopped_error : public std::system_error {
  public:
   caller_stopped_error()
-      : std::system_error(std::make_error_code(std::errc::operation_canceled), "cacheflight: this caller was stopped") {}
+      : std::system_error(std::make_error_code(std::errc::operation_canceled), "cacheflight: this caller was stopped") {
+  }
 };
 
 }  // namespace cacheflight::inline v1

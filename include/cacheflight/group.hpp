@@ -77,7 +77,8 @@ struct access;
 /// if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an exception happens outside of locks.
 template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
 class basic_group {
-  static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>, "cacheflight: pointers do not own their text; use std::string keys");
+  static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>,
+                "cacheflight: pointers do not own their text; use std::string keys");
 
  public:
   using key_type = Key;
@@ -112,7 +113,8 @@ class basic_group {
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
   [[nodiscard]] auto run(K&& key, F&& task, Args&&... args) {
-    return dispatch(std::forward<K>(key), run_options{}, detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
+    return dispatch(std::forward<K>(key), run_options{},
+                    detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
   /// The same, with options for this call.
@@ -139,7 +141,8 @@ class basic_group {
     detail::require_task<std::decay_t<F>>(task);
     detail::require_callback<std::decay_t<Callback>>(callback);
     if constexpr (detail::complete<entry>)
-      entry::start(*this, bind_key(std::forward<K>(key)), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
+      entry::start(*this, bind_key(std::forward<K>(key)), std::move(opts), std::forward<F>(task),
+                   std::forward<Callback>(callback));
   }
 
   /// Whether a joinable flight has the key now.
@@ -180,7 +183,9 @@ class basic_group {
     typename Equal::is_transparent;
   };
 
-  [[nodiscard]] static Key const& own_key(flight_type const& f) noexcept { return static_cast<keyed_type const&>(f).own_key(); }
+  [[nodiscard]] static Key const& own_key(flight_type const& f) noexcept {
+    return static_cast<keyed_type const&>(f).own_key();
+  }
 
   template <class Probe>
   [[nodiscard]] std::uint64_t hash_of(Probe const& probe) const {
@@ -210,17 +215,20 @@ class basic_group {
   auto dispatch(K&& key, run_options opts, Task task) {
     using returned = typename Task::result;
     if constexpr (detail::has_front<returned>) {
-      if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> && detail::string_like<Key> && transparent)
+      if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> &&
+                    detail::string_like<Key> && transparent)
         return front<returned>::run(*this, text_of(key), std::move(opts), std::move(task));
       else return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::move(opts), std::move(task));
     } else {
       static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
-                    "cacheflight: this task returns an awaitable whose front is not included: #include <cacheflight/asio.hpp> for "
+                    "cacheflight: this task returns an awaitable whose front is not included: #include "
+                    "<cacheflight/asio.hpp> for "
                     "asio::awaitable, <cacheflight/coroutine.hpp> for all others.");
       static_assert(detail::has_front<returned> || !detail::sender_like<returned>,
                     "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
       static_assert(detail::has_front<returned> || detail::has_await_ready<returned> || detail::sender_like<returned>,
-                    "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers that block. In a "
+                    "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
+                    "that block. In a "
                     "coroutine server, return an awaitable.");
     }
   }
@@ -238,17 +246,19 @@ class basic_group {
   template <class K>
   [[nodiscard]] static auto bind_text(K&& key) {
     // Borrowing from a temporary that owns its text would dangle.
-    if constexpr (std::is_pointer_v<std::decay_t<K>> || std::same_as<std::decay_t<K>, std::string_view> || std::is_lvalue_reference_v<K>)
+    if constexpr (std::is_pointer_v<std::decay_t<K>> || std::same_as<std::decay_t<K>, std::string_view> ||
+                  std::is_lvalue_reference_v<K>)
       return text_of(key);
     else return Key(text_of(key));
   }
 
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
   template <class K, class Build>
-  detail::admission enter(K& key, detail::waiter<Platform>& w, run_options const& opts, std::type_info const& type, Build&& build) {
+  detail::admission enter(K& key, detail::waiter<Platform>& w, run_options const& opts, std::type_info const& type,
+                          Build&& build) {
     auto const& probe = probe_of(key);
-    detail::call const c{hash_of(probe), &type, opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
-                         &opts.metadata()};
+    detail::call const c{hash_of(probe), &type, opts.timeout_or(core_->settings().default_timeout()),
+                         opts.wait_timeout(), &opts.metadata()};
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {

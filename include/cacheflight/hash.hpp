@@ -44,7 +44,8 @@ class keyed_string_hash {
       v3 ^= little_endian(word), round(), v0 ^= little_endian(word);
     }
     std::uint64_t last = static_cast<std::uint64_t>(text.size()) << 56;
-    for (std::size_t i = 0; i < left; ++i) last |= static_cast<std::uint64_t>(static_cast<unsigned char>(at[i])) << (8 * i);
+    for (std::size_t i = 0; i < left; ++i)
+      last |= static_cast<std::uint64_t>(static_cast<unsigned char>(at[i])) << (8 * i);
     v3 ^= last, round(), v0 ^= last;
     v2 ^= 0xff, round(), round(), round();
     return static_cast<std::size_t>(v0 ^ v1 ^ v2 ^ v3);

@@ -71,7 +71,9 @@ class options {
   }
 
   [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }  ///< 0: no cap.
-  [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept { return default_timeout_; }  ///< `max()`: none.
+  [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept {
+    return default_timeout_;
+  }  ///< `max()`: none.
   [[nodiscard]] std::function<void(event const&)> const& on_event() const noexcept { return on_event_; }
 
  private:

@@ -82,9 +82,11 @@ template <template <class...> class List, class First, class... Rest, class Foun
 struct answer_of<List<First, Rest...>, Found> : answer_of<List<Rest...>, Found> {};
 template <template <class...> class List, class... Values, class... Rest, class Found>
 struct answer_of<List<execution::set_value_t(Values...), Rest...>, Found> {
-  static_assert(sizeof...(Values) <= 1, "cacheflight: the task's sender must send one value or none; send a struct or tuple");
-  using sent = typename std::conditional_t<sizeof...(Values) == 0, std::type_identity<void>,
-                                           std::remove_cvref<std::tuple_element_t<0, std::tuple<Values..., void>>>>::type;
+  static_assert(sizeof...(Values) <= 1,
+                "cacheflight: the task's sender must send one value or none; send a struct or tuple");
+  using sent =
+      typename std::conditional_t<sizeof...(Values) == 0, std::type_identity<void>,
+                                  std::remove_cvref<std::tuple_element_t<0, std::tuple<Values..., void>>>>::type;
   static_assert(std::is_same_v<Found, no_answer> || std::is_same_v<Found, sent>,
                 "cacheflight: the task's sender may send values of different types; convert them to one");
   using type = typename answer_of<List<Rest...>, sent>::type;
@@ -144,7 +146,9 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
  private:
   struct environment {
     sender_flight* flight;
-    [[nodiscard]] std::stop_token query(execution::get_stop_token_t) const noexcept { return flight->stop_.get_token(); }
+    [[nodiscard]] std::stop_token query(execution::get_stop_token_t) const noexcept {
+      return flight->stop_.get_token();
+    }
   };
   struct receiver {
     using receiver_concept = execution::receiver_t;
@@ -179,8 +183,10 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   elide(F) -> elide<F>;
 
   void end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
-    core_type::settle(*this, why, std::move(value), std::move(exception));  // the operation may refer to the task: both go with the flight
-    core_type::release(*this);  // the operation state is destroyed with the flight, at the earliest here, after its completion
+    core_type::settle(*this, why, std::move(value),
+                      std::move(exception));  // the operation may refer to the task: both go with the flight
+    core_type::release(
+        *this);  // the operation state is destroyed with the flight, at the earliest here, after its completion
   }
 
   std::stop_source stop_;
@@ -200,7 +206,11 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   using operation_state_concept = execution::operation_state_t;
 
   operation_state(Group* g, K key, run_options opts, Task task, Receiver receiver)
-      : flights_(g), key_(std::move(key)), opts_(std::move(opts)), task_(std::move(task)), receiver_(std::move(receiver)) {}
+      : flights_(g),
+        key_(std::move(key)),
+        opts_(std::move(opts)),
+        task_(std::move(task)),
+        receiver_(std::move(receiver)) {}
   operation_state(operation_state&&) = delete;
   ~operation_state() { unwatch(); }
 
@@ -210,11 +220,13 @@ class operation_state final : inline_caller<typename Group::platform_type> {
     };
     bool leads = false;
     try {
-      leads = access::enter(*flights_, key_, *this, opts_, typeid(typename result::value_type), build) == admission::leads;
+      leads =
+          access::enter(*flights_, key_, *this, opts_, typeid(typename result::value_type), build) == admission::leads;
     } catch (...) {
       return std::move(receiver_).set_error(std::current_exception());
     }
-    if (stop_token const stop = stop_token_of(receiver_); stop.stop_possible()) on_stop_.emplace(stop, leave_on_stop<P>{this});
+    if (stop_token const stop = stop_token_of(receiver_); stop.stop_possible())
+      on_stop_.emplace(stop, leave_on_stop<P>{this});
     if (opts_.stop_token().stop_possible()) on_own_stop_.emplace(opts_.stop_token(), leave_on_stop<P>{this});
     if (!leads) {
       if (!core_type::arm(*this)) this->queue_turn();
@@ -271,13 +283,13 @@ class operation_state final : inline_caller<typename Group::platform_type> {
 
 template <class Result>
 struct signatures {
-  using type = execution::completion_signatures<execution::set_value_t(Result), execution::set_error_t(std::exception_ptr),
-                                                execution::set_stopped_t()>;
+  using type = execution::completion_signatures<execution::set_value_t(Result),
+                                                execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
 };
 template <>
 struct signatures<void> {
-  using type =
-      execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
+  using type = execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr),
+                                                execution::set_stopped_t()>;
 };
 
 /// What `run` returns.
@@ -285,7 +297,8 @@ template <class Group, class K, class Task>
 class [[nodiscard]] run_sender {
  public:
   using sender_concept = execution::sender_t;
-  using completion_signatures = typename signatures<typename result_of_answer<answer_t<typename Task::result>>::type>::type;
+  using completion_signatures =
+      typename signatures<typename result_of_answer<answer_t<typename Task::result>>::type>::type;
 
   run_sender(Group* g, K key, run_options opts, Task task)
       : flights_(g), key_(std::move(key)), opts_(std::move(opts)), task_(std::move(task)) {}

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "front.hpp"
-
 #include <cacheflight/asio.hpp>
 
 #include <boost/asio/as_tuple.hpp>
@@ -92,7 +91,8 @@ struct asio_coroutine_front : asio_front_base {
 
  private:
   template <class Answer>
-  static net::awaitable<void> caller(call& c, group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
+  static net::awaitable<void> caller(call& c, group_type& flights, std::string key, cacheflight::run_options opts,
+                                     task_ptr task) {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     try {

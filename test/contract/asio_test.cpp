@@ -79,7 +79,9 @@ struct handler_call : call {
   template <class Executor, class TaskExecutor>
   void start_on(manual_group& flights, Executor const& ex, TaskExecutor const& task_ex, std::string key, task_ptr task,
                 run_options opts = {}) {
-    auto handler = [this](std::exception_ptr e, std::shared_ptr<answer const> v) { complete(std::move(v), std::move(e)); };
+    auto handler = [this](std::exception_ptr e, std::shared_ptr<answer const> v) {
+      complete(std::move(v), std::move(e));
+    };
     cacheflight::async_run(flights, ex, std::move(key), std::move(opts),
                            cacheflight::on(task_ex, std::bind_front(controlled_task<answer>, task, sentinel(task))),
                            net::bind_cancellation_slot(cancel.slot(), std::move(handler)));
@@ -212,7 +214,8 @@ TEST(R12, asio_callers_that_go_with_their_context_have_left) {
 TEST(R14, asio_a_cancelled_caller_gets_operation_aborted_in_a_type_of_its_own) {
   manual_group flights;
   net::io_context io;
-  for (auto const type : {net::cancellation_type::terminal, net::cancellation_type::partial, net::cancellation_type::total}) {
+  for (auto const type :
+       {net::cancellation_type::terminal, net::cancellation_type::partial, net::cancellation_type::total}) {
     auto const task = make_task();
     handler_call a, b;
     a.start(flights, io.get_executor(), "k", task);
@@ -239,7 +242,8 @@ TEST(R14, asio_a_cancelled_caller_gets_operation_aborted_in_a_type_of_its_own) {
   }
 }
 
-net::awaitable<void> cancelled_before(manual_group& flights, task_ptr task, bool throws, std::exception_ptr& error, int& got) {
+net::awaitable<void> cancelled_before(manual_group& flights, task_ptr task, bool throws, std::exception_ptr& error,
+                                      int& got) {
   (void)co_await net::this_coro::throw_if_cancelled(false);
   net::steady_timer timer(co_await net::this_coro::executor, 1h);
   (void)co_await timer.async_wait(net::as_tuple(net::use_awaitable));  // ends when this coroutine is cancelled
@@ -260,7 +264,8 @@ TEST(R14, asio_a_caller_that_was_cancelled_before_is_refused_or_not_as_it_asked_
     task->inline_value = 7;
     std::exception_ptr error;
     int got = 0;
-    net::co_spawn(io, cancelled_before(flights, task, throws, error, got), net::bind_cancellation_slot(cancel.slot(), net::detached));
+    net::co_spawn(io, cancelled_before(flights, task, throws, error, got),
+                  net::bind_cancellation_slot(cancel.slot(), net::detached));
     poll(io);
     cancel.emit(net::cancellation_type::terminal);
     poll(io);
@@ -321,9 +326,11 @@ TEST(R16, asio_a_leading_stop_token_is_supplied) {
   EXPECT_TRUE(task->unwound);
 }
 
-net::awaitable<int, net::io_context::executor_type> on_a_plain_executor(std::stop_token token, bool& stopped, bool& aborted) {
+net::awaitable<int, net::io_context::executor_type> on_a_plain_executor(std::stop_token token, bool& stopped,
+                                                                        bool& aborted) {
   std::stop_callback const note(token, [&] { stopped = true; });
-  net::basic_waitable_timer<std::chrono::steady_clock, net::wait_traits<std::chrono::steady_clock>, net::io_context::executor_type>
+  net::basic_waitable_timer<std::chrono::steady_clock, net::wait_traits<std::chrono::steady_clock>,
+                            net::io_context::executor_type>
       timer(co_await net::this_coro::executor, 1h);
   try {
     co_await timer.async_wait(net::use_awaitable_t<net::io_context::executor_type>());
@@ -394,11 +401,12 @@ TEST(R28, asio_a_bound_executor_wins_over_the_given_one_and_the_task_stays_on_th
   auto const task = make_task();
   bool done = false;
   task->when_invoked = [&] { EXPECT_TRUE(io.get_executor().running_in_this_thread()); };
-  cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
-                         net::bind_executor(bound.get_executor(), [&](std::exception_ptr, std::shared_ptr<answer const> v) {
-                           EXPECT_TRUE(bound.get_executor().running_in_this_thread());
-                           done = v->number == 7;
-                         }));
+  cacheflight::async_run(
+      flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
+      net::bind_executor(bound.get_executor(), [&](std::exception_ptr, std::shared_ptr<answer const> v) {
+        EXPECT_TRUE(bound.get_executor().running_in_this_thread());
+        done = v->number == 7;
+      }));
   poll(io);
   resolve(task, 7);
   poll(io);
@@ -429,7 +437,8 @@ TEST(R30, asio_a_waiting_call_keeps_its_context_running) {
   pool.join();
 }
 
-net::awaitable<void> wait_at_most(cacheflight::group& flights, std::chrono::nanoseconds limit, task_ptr task, std::size_t& winner) {
+net::awaitable<void> wait_at_most(cacheflight::group& flights, std::chrono::nanoseconds limit, task_ptr task,
+                                  std::size_t& winner) {
   using namespace net::experimental::awaitable_operators;
   net::steady_timer timer(co_await net::this_coro::executor, limit);
   auto run = flights.run("k", controlled_task<answer>, task, sentinel(task));
@@ -461,8 +470,8 @@ TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its
   task->when_invoked = [&] { EXPECT_TRUE(work.get_executor().running_in_this_thread()); };
   bool done = false;
   struct local {
-    static net::awaitable<void> caller(cacheflight::group& g, net::any_io_executor where, net::any_io_executor mine, task_ptr t,
-                                       bool& finished) {
+    static net::awaitable<void> caller(cacheflight::group& g, net::any_io_executor where, net::any_io_executor mine,
+                                       task_ptr t, bool& finished) {
       auto const got = co_await g.run("k", cacheflight::on(where, controlled_task<answer>), t, sentinel(t));
       EXPECT_TRUE(mine == co_await net::this_coro::executor);
       finished = got->number == 7;
@@ -516,7 +525,8 @@ TEST(R16, asio_a_refused_stop_request_reaches_the_task_later) {
   for (bool const on_strand : {false, true}) {
     auto const task = make_task();
     handler_call c;
-    c.start_on(flights, io.get_executor(), on_strand ? net::any_io_executor(net::make_strand(picky)) : picky, "k", task);
+    c.start_on(flights, io.get_executor(), on_strand ? net::any_io_executor(net::make_strand(picky)) : picky, "k",
+               task);
     poll(io);
     ASSERT_EQ(task->invoked, 1);
     refusals = 1;
@@ -542,10 +552,10 @@ TEST(R30, asio_a_handler_elsewhere_outlives_the_context_that_the_call_was_made_o
   bool done = false;
   {
     net::io_context io;
-    cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
-                           net::bind_executor(other.get_executor(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
-                             done = e != nullptr;
-                           }));
+    cacheflight::async_run(
+        flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
+        net::bind_executor(other.get_executor(),
+                           [&](std::exception_ptr e, std::shared_ptr<answer const>) { done = e != nullptr; }));
   }
   poll(other);
   EXPECT_TRUE(done);
@@ -577,8 +587,10 @@ TEST(R11, asio_a_stop_token_cancels_a_caller_from_any_thread_until_its_context_h
   handler_call stays, goes;
   {
     net::io_context io;
-    stays.start_on(flights, work.get_executor(), work.get_executor(), "k", task, run_options().stop_token(stop.get_token()));
-    goes.start_on(flights, io.get_executor(), work.get_executor(), "k", make_task(), run_options().stop_token(late.get_token()));
+    stays.start_on(flights, work.get_executor(), work.get_executor(), "k", task,
+                   run_options().stop_token(stop.get_token()));
+    goes.start_on(flights, io.get_executor(), work.get_executor(), "k", make_task(),
+                  run_options().stop_token(late.get_token()));
     poll(work);
     poll(io);
     std::thread([&] { stop.request_stop(); }).join();
@@ -605,7 +617,8 @@ TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
   net::io_context io;
   auto const task = make_task();
   handler_call a;
-  a.start(flights, io.get_executor(), "k", task, run_options().metadata(std::make_shared<emits_when_destroyed>(a.cancel)));
+  a.start(flights, io.get_executor(), "k", task,
+          run_options().metadata(std::make_shared<emits_when_destroyed>(a.cancel)));
   poll(io);
   resolve(task, 7);
   poll(io);
@@ -629,9 +642,8 @@ TEST(R08, asio_void_and_a_pointer_to_void_are_different_types) {
   bool refused = false;
   cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(yields_nothing, task, sentinel(task)),
                          [](std::exception_ptr) {});
-  cacheflight::async_run(flights, io.get_executor(), "k", yields_void_pointer, [&](std::exception_ptr e, std::shared_ptr<void const>) {
-    refused = e != nullptr;
-  });
+  cacheflight::async_run(flights, io.get_executor(), "k", yields_void_pointer,
+                         [&](std::exception_ptr e, std::shared_ptr<void const>) { refused = e != nullptr; });
   poll(io);
   EXPECT_TRUE(refused);
   EXPECT_EQ(flights.stats().type_mismatches, 1u);

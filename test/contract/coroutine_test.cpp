@@ -4,7 +4,6 @@
 // in the same respects.
 
 #include "std_fronts.hpp"
-
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
 
@@ -20,7 +19,8 @@ using cacheflight::options;
 using cacheflight::run_options;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
-constexpr int many = 20'000;  // g++ itself overflows the stack in longer loops of synchronous awaits, unoptimized or sanitized
+constexpr int many =
+    20'000;  // g++ itself overflows the stack in longer loops of synchronous awaits, unoptimized or sanitized
 #elif defined(__has_feature)
 constexpr int many = 20'000;
 #else
@@ -47,7 +47,8 @@ struct outcome {
 };
 
 template <class Group>
-owned wait_for(Group& flights, std::string key, run_options opts, task_ptr task, outcome& out, std::function<void()> then = {}) {
+owned wait_for(Group& flights, std::string key, run_options opts, task_ptr task, outcome& out,
+               std::function<void()> then = {}) {
   try {
     auto const got = co_await flights.run(std::move(key), std::move(opts), lazy_task<answer>, task, sentinel(task));
     out.number = got->number;
@@ -89,7 +90,8 @@ TEST(R28, coroutine_a_waiter_resumes_where_its_scheduler_says) {
   cacheflight::group flights;
   std::optional<cacheflight::completion<answer>> done;
   // Led by a callback-style task; the coroutine's scheduler is a thread of its own.
-  flights.start("k", cacheflight::answering<answer>([&](cacheflight::completion<answer> d) { done.emplace(std::move(d)); }),
+  flights.start("k",
+                cacheflight::answering<answer>([&](cacheflight::completion<answer> d) { done.emplace(std::move(d)); }),
                 [](std::exception_ptr, std::shared_ptr<answer const>) {});
   struct local {
     static eager wait(cacheflight::group& g, std::thread& where, std::thread::id& resumed) {
@@ -260,7 +262,8 @@ TEST(R28, callback_without_a_scheduler_is_called_by_the_thread_that_ends_the_wai
   std::optional<cacheflight::completion<int>> done;
   int got = 0;
   auto const callback = [&](std::exception_ptr, std::shared_ptr<int const> v) { got += *v; };
-  flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }), callback);
+  flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+                callback);
   flights.start("k", [] { return 9; }, callback);
   EXPECT_EQ(got, 0);
   EXPECT_TRUE(done->set_value(4));
@@ -277,7 +280,8 @@ TEST(R25, callback_that_throws_is_counted_and_changes_nothing) {
     flights.start("k", [] { return 0; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
     return 5;
   };
-  flights.start("k", task, [](std::exception_ptr, std::shared_ptr<int const>) { throw std::runtime_error("from a callback"); });
+  flights.start("k", task,
+                [](std::exception_ptr, std::shared_ptr<int const>) { throw std::runtime_error("from a callback"); });
   EXPECT_EQ(got, 5);
   EXPECT_EQ(flights.stats().callback_failures, 1u);
   EXPECT_EQ(flights.stats().resolved, 1u);
@@ -289,7 +293,8 @@ TEST(R09, callback_style_tasks_that_throw_or_drop_their_completion) {
   auto const callback = [&](std::exception_ptr e) { error = e; };
   flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) {}), callback);
   EXPECT_TRUE(is<cacheflight::abandoned_error>(error));
-  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) { throw std::logic_error("x"); }), callback);
+  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) { throw std::logic_error("x"); }),
+                callback);
   EXPECT_TRUE(is<std::logic_error>(error));
   flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void> d) {
                   d.set_value();
@@ -331,10 +336,12 @@ TEST(R20, callback_null_tasks_and_callbacks_are_refused_at_once) {
 }
 
 void count_down(cacheflight::group& flights, int left, int& calls) {
-  flights.start("k", [] { return 1; }, [&flights, left, &calls](std::exception_ptr, std::shared_ptr<int const>) {
-    ++calls;
-    if (left > 1) count_down(flights, left - 1, calls);
-  });
+  flights.start(
+      "k", [] { return 1; },
+      [&flights, left, &calls](std::exception_ptr, std::shared_ptr<int const>) {
+        ++calls;
+        if (left > 1) count_down(flights, left - 1, calls);
+      });
 }
 TEST(R29, callback_that_starts_the_next_call_does_not_recurse) {
   cacheflight::group flights;
@@ -351,10 +358,11 @@ TEST(R10, callback_whose_scheduler_refuses_the_error_of_a_call_that_never_entere
   std::exception_ptr error;
   int calls = 0;
   auto const refuses = [](cacheflight::work) { throw std::bad_alloc(); };
-  flights.start("b", [] { return 1; }, cacheflight::via(refuses, [&](std::exception_ptr e, std::shared_ptr<int const>) {
-                  error = e;
-                  ++calls;
-                }));
+  flights.start(
+      "b", [] { return 1; }, cacheflight::via(refuses, [&](std::exception_ptr e, std::shared_ptr<int const>) {
+        error = e;
+        ++calls;
+      }));
   EXPECT_EQ(calls, 1);
   EXPECT_TRUE(is<cacheflight::max_keys_error>(error));
   resolve(task, 1);
@@ -368,15 +376,18 @@ TEST(R10, callback_whose_scheduler_calls_and_then_throws_is_called_once) {
     w();
     throw std::runtime_error("after the call");
   };
-  flights.start("k", [] { return 1; }, cacheflight::via(both, [&](std::exception_ptr, std::shared_ptr<int const>) { ++calls; }));
+  flights.start(
+      "k", [] { return 1; }, cacheflight::via(both, [&](std::exception_ptr, std::shared_ptr<int const>) { ++calls; }));
   EXPECT_EQ(calls, 1);
 }
 
 TEST(R10, callback_whose_scheduler_drops_its_turn_is_destroyed_uncalled) {
   cacheflight::group flights;
   auto const alive = std::make_shared<int>();
-  flights.start("k", [] { return 1; },
-                cacheflight::via([](cacheflight::work) {}, [alive](std::exception_ptr, std::shared_ptr<int const>) { ADD_FAILURE(); }));
+  flights.start(
+      "k", [] { return 1; },
+      cacheflight::via([](cacheflight::work) {},
+                       [alive](std::exception_ptr, std::shared_ptr<int const>) { ADD_FAILURE(); }));
   EXPECT_EQ(alive.use_count(), 1);
 }
 
@@ -437,7 +448,8 @@ TEST(R11, sender_is_stopped_through_its_receivers_environment) {
   auto const task = make_task();
   std::stop_source stop;
   outcome a, b;
-  auto one = flights.run("k", sending_task<answer>, task, sentinel(task)).connect(noting_receiver{&a, stop.get_token()});
+  auto one =
+      flights.run("k", sending_task<answer>, task, sentinel(task)).connect(noting_receiver{&a, stop.get_token()});
   auto two = flights.run("k", sending_task<answer>, make_task(), sentinel(nullptr)).connect(noting_receiver{&b, {}});
   one.start();
   two.start();
@@ -459,10 +471,11 @@ TEST(R09, sender_that_completes_with_stopped_unasked_abandons_its_flight) {
   EXPECT_TRUE(is<cacheflight::abandoned_error>(a.error));
 }
 
-static_assert(std::is_same_v<decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
-                                                                        std::declval<sentinel>()))::completion_signatures,
-                             ex::completion_signatures<ex::set_value_t(std::shared_ptr<answer const>),
-                                                       ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
+static_assert(
+    std::is_same_v<decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
+                                                              std::declval<sentinel>()))::completion_signatures,
+                   ex::completion_signatures<ex::set_value_t(std::shared_ptr<answer const>),
+                                             ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
 
 }  // namespace
 }  // namespace cacheflight_test

@@ -11,7 +11,8 @@ namespace {
 
 template <class Front>
 class defect : public contract<Front> {};
-using fronts = testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front, callback_front, sender_front>;
+using fronts =
+    testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front, callback_front, sender_front>;
 TYPED_TEST_SUITE(defect, fronts, front_names);
 
 TYPED_TEST(defect, removal_by_key_evicts_a_newer_flight) {

@@ -15,13 +15,13 @@
 
 #include <any>
 #include <atomic>
-#include <mutex>
-#include <utility>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cacheflight_test {

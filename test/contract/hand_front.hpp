@@ -131,7 +131,8 @@ struct hand_front : front_traits {
   int refuse = 0;                      // how many hand-overs the executor refuses
 
  private:
-  call& enter(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task, std::type_info const& type) {
+  call& enter(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task,
+              std::type_info const& type) {
     hand_call& c = *calls.emplace_back(std::make_unique<hand_call>(this));
     auto const build = [&](std::string& k) {
       expect_unlocked("building a flight");

@@ -318,7 +318,9 @@ TYPED_TEST(contract, R13_a_flight_that_is_cancelled_before_its_task_started_neve
   this->make_recording_group();
   auto const task = make_task();
   this->on_event = [&](cacheflight::event const& e) {
-    if (e.type == event_type::miss) { EXPECT_TRUE(this->flights->cancel(e.key)); }
+    if (e.type == event_type::miss) {
+      EXPECT_TRUE(this->flights->cancel(e.key));
+    }
   };
   call& a = this->run("k", task);
   this->front.pump();
@@ -487,10 +489,11 @@ TYPED_TEST(contract, R18_at_a_tie_the_flights_timeout_fires_first) {
 
 TYPED_TEST(contract, R19_a_tasks_own_errors_are_rejections_whatever_their_type) {
   this->make_recording_group();
-  for (auto const& error : {std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::flight)),
-                            std::make_exception_ptr(cacheflight::cancelled_error()),
-                            std::make_exception_ptr(std::system_error(std::make_error_code(std::errc::operation_canceled))),
-                            std::make_exception_ptr(boost::system::system_error(net::error::operation_aborted))}) {
+  for (auto const& error :
+       {std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::flight)),
+        std::make_exception_ptr(cacheflight::cancelled_error()),
+        std::make_exception_ptr(std::system_error(std::make_error_code(std::errc::operation_canceled))),
+        std::make_exception_ptr(boost::system::system_error(net::error::operation_aborted))}) {
     auto const task = make_task();
     call& a = this->run("k", task);
     this->reject(task, error);
@@ -521,7 +524,8 @@ TYPED_TEST(contract, R20_bad_durations_and_counts_are_refused_by_name) {
 
 TYPED_TEST(contract, R20_durations_beyond_the_clocks_range_mean_none) {
   auto const task = make_task();
-  call& a = this->run("k", task, run_options().timeout(std::chrono::hours::max()).wait_timeout(std::chrono::nanoseconds::max() - 1ns));
+  call& a = this->run(
+      "k", task, run_options().timeout(std::chrono::hours::max()).wait_timeout(std::chrono::nanoseconds::max() - 1ns));
   this->pass_time(1000h);
   this->front.pump();
   EXPECT_FALSE(a.done());
@@ -597,7 +601,8 @@ TYPED_TEST(contract, R22_events_of_a_flight_come_in_order) {
   this->run("ok", ok);
   this->run("ok", make_task());
   this->resolve(ok, 1);
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::hit, event_type::task_resolved}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::hit, event_type::task_resolved}));
   this->seen.clear();
   this->run("failing", failing);
   this->reject(failing, std::make_exception_ptr(task_failed("x")));
@@ -783,7 +788,9 @@ TYPED_TEST(contract, R30_destroying_the_group_cancels_and_lets_go) {
   call& a = this->run("k", task, run_options().timeout(1s));
   call& b = this->run("k", make_task(), run_options().wait_timeout(1s));
   this->flights.reset();
-  if constexpr (TypeParam::pumped) { EXPECT_FALSE(a.done()); }
+  if constexpr (TypeParam::pumped) {
+    EXPECT_FALSE(a.done());
+  }
   this->front.pump();
   EXPECT_TRUE(a.failed_with<cacheflight::cancelled_error>());
   EXPECT_TRUE(b.failed_with<cacheflight::cancelled_error>());
@@ -819,7 +826,9 @@ TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {
   this->cancel(secret);
   calls.push_back(&this->run(secret, abandoned));
   if constexpr (TypeParam::can_abandon) this->abandon(abandoned);
-  else this->reject(abandoned, std::make_exception_ptr(cacheflight::abandoned_error(cacheflight::detail::key_copy::of(secret))));
+  else
+    this->reject(abandoned,
+                 std::make_exception_ptr(cacheflight::abandoned_error(cacheflight::detail::key_copy::of(secret))));
   this->front.pump();
   std::set<std::string> texts;
   for (call* c : calls) {
@@ -840,8 +849,9 @@ TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {
 }
 
 TYPED_TEST(contract, R32_keys_are_arbitrary_bytes) {
-  std::vector<std::string> const keys{"", std::string("a\0b", 3), std::string("a\0c", 3), "\r\n", "\xff\xfe", "\x1b[31m",
-                                      std::string(1 << 20, 'x'), std::string(1 << 20, 'x') + "y"};
+  std::vector<std::string> const keys{
+      "",         std::string("a\0b", 3),    std::string("a\0c", 3),         "\r\n", "\xff\xfe",
+      "\x1b[31m", std::string(1 << 20, 'x'), std::string(1 << 20, 'x') + "y"};
   std::vector<task_ptr> tasks;
   std::vector<call*> calls;
   for (auto const& k : keys) calls.push_back(&this->run(k, tasks.emplace_back(make_task())));

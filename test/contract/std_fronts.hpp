@@ -7,7 +7,6 @@
 
 #include "../support/coroutines.hpp"
 #include "front.hpp"
-
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
 #include <cacheflight/sender.hpp>
@@ -120,12 +119,13 @@ struct coroutine_front : std_front_base {
     return c;
   }
   template <class Answer, class Scheduler>
-  static eager wait(call& c, group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task, Scheduler scheduler) {
+  static eager wait(call& c, group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task,
+                    Scheduler scheduler) {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     try {
-      auto operation =
-          flights.run(std::move(key), std::move(opts), lazy_task<Answer>, task, sentinel(task)).resume_on(std::move(scheduler));
+      auto operation = flights.run(std::move(key), std::move(opts), lazy_task<Answer>, task, sentinel(task))
+                           .resume_on(std::move(scheduler));
       value = as_answer<Answer>(co_await std::move(operation));
     } catch (...) {
       error = std::current_exception();
@@ -148,7 +148,9 @@ void answering_task(cacheflight::completion<Answer> done, task_ptr task, sentine
   if (task->when_invoked) task->when_invoked();
   if (task->inline_error) std::rethrow_exception(task->inline_error);
   if (task->inline_value) {
-    { sentinel const gone(std::move(own)); }
+    {
+      sentinel const gone(std::move(own));
+    }
     EXPECT_TRUE(done.set_value(*task->inline_value));
     EXPECT_FALSE(done.set_value(*task->inline_value)) << "answered twice";
     return;
@@ -160,7 +162,9 @@ void answering_task(cacheflight::completion<Answer> done, task_ptr task, sentine
     auto answer_with = std::move((*mine)->done);
     auto const token = answer_with.stop_token();
     if (!token.stop_requested()) (*mine)->on_stop.reset();
-    { sentinel const gone(std::move((*mine)->own)); }
+    {
+      sentinel const gone(std::move((*mine)->own));
+    }
     if (drop) return;
     if (t->error) (void)answer_with.set_exception(t->error);
     else (void)answer_with.set_value(*t->value);
@@ -182,7 +186,8 @@ struct callback_front : std_front_base {
   template <class Answer>
   call& start(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     std_call& c = make_call(opts);
-    auto work = [task, own = std::make_shared<std::optional<sentinel>>(std::in_place, task)](cacheflight::completion<Answer> done) {
+    auto work = [task, own = std::make_shared<std::optional<sentinel>>(std::in_place, task)](
+                    cacheflight::completion<Answer> done) {
       answering_task<Answer>(std::move(done), task, std::move(**own));
     };
     auto const callback = [&c](std::exception_ptr error, std::shared_ptr<Answer const> got) {
@@ -209,7 +214,8 @@ struct gate_sender {
     using operation_state_concept = ex::operation_state_t;
     using token = decltype(std::declval<Receiver const&>().get_env().query(ex::get_stop_token_t{}));
 
-    state(task_ptr t, sentinel s, Receiver r) : task(std::move(t)), own(std::in_place, std::move(s)), receiver(std::move(r)) {}
+    state(task_ptr t, sentinel s, Receiver r)
+        : task(std::move(t)), own(std::in_place, std::move(s)), receiver(std::move(r)) {}
     state(state&&) = delete;
 
     void start() & noexcept {

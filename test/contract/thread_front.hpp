@@ -5,7 +5,6 @@
 // leaders on their own stack are in threads_test.cpp.
 
 #include "fixture.hpp"
-
 #include <cacheflight/blocking.hpp>
 
 #include <atomic>
@@ -23,7 +22,8 @@ struct thread_front : front_traits {
   static constexpr char const* cannot_abandon =
       "a function that runs on a thread answers when it returns; work dropped before it ran is in threads_test.cpp";
   static constexpr bool pumped = false;
-  static constexpr char const* not_pumped = "a thread that is woken goes on by itself; that it is not the ending thread is its nature";
+  static constexpr char const* not_pumped =
+      "a thread that is woken goes on by itself; that it is not the ending thread is its nature";
 
   struct thread_call final : call {
     explicit thread_call(core_type& c) : core(&c) { core->retain(); }
@@ -34,7 +34,7 @@ struct thread_front : front_traits {
     }
     core_type* core;
     std::stop_source stop;
-    std::atomic<bool> about_to_wait{false}, over{false};                                       // the caller
+    std::atomic<bool> about_to_wait{false}, over{false};                            // the caller
     std::atomic<bool> submitted{false}, waits{false}, opened{false}, ended{false};  // its task
     std::thread thread, task_thread;
   };
@@ -126,8 +126,8 @@ struct thread_front : front_traits {
       std::shared_ptr<answer const> value;
       std::exception_ptr error;
       try {
-        auto const got = flights.run(std::move(key), std::move(opts), cacheflight::on(submit, blocking_task<Answer>), task,
-                                     c, sentinel(task));
+        auto const got = flights.run(std::move(key), std::move(opts), cacheflight::on(submit, blocking_task<Answer>),
+                                     task, c, sentinel(task));
         if constexpr (std::is_same_v<Answer, answer>) value = got;
       } catch (...) {
         error = std::current_exception();

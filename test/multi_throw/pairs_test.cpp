@@ -27,8 +27,8 @@ template <class... Pairs>
 struct as_types<std::tuple<Pairs...>> {
   using type = testing::Types<Pairs...>;
 };
-using pairings = as_types<
-    all_pairings<asio_coroutine_front, asio_handler_front, thread_front, coroutine_front, callback_front, sender_front>::tuple>::type;
+using pairings = as_types<all_pairings<asio_coroutine_front, asio_handler_front, thread_front, coroutine_front,
+                                       callback_front, sender_front>::tuple>::type;
 
 struct pairing_names {
   template <class Pair>

@@ -98,14 +98,16 @@ TEST(R11, blocking_joiners_honour_stop_token_and_wait_timeout_at_once) {
   EXPECT_TRUE(throws<cacheflight::timeout_error>([&] { flights.run("k", run_options().wait_timeout(1ms), [] {}); }));
   std::stop_source stop;
   std::jthread joiner([&] {
-    EXPECT_TRUE(throws<cacheflight::caller_stopped_error>([&] { flights.run("k", run_options().stop_token(stop.get_token()), [] {}); }));
+    EXPECT_TRUE(throws<cacheflight::caller_stopped_error>(
+        [&] { flights.run("k", run_options().stop_token(stop.get_token()), [] {}); }));
   });
   until([&] { return flights.stats().waiters == 2; });
   stop.request_stop();
   joiner.join();
   std::stop_source before;
   before.request_stop();
-  EXPECT_TRUE(throws<cacheflight::caller_stopped_error>([&] { flights.run("k", run_options().stop_token(before.get_token()), [] {}); }));
+  EXPECT_TRUE(throws<cacheflight::caller_stopped_error>(
+      [&] { flights.run("k", run_options().stop_token(before.get_token()), [] {}); }));
   EXPECT_EQ(flights.stats().waiters, 1u);
   may_return.count_down();
   leader.join();
@@ -206,9 +208,8 @@ TEST(R11, blocking_with_an_executor_a_leader_leaves_like_a_joiner) {
   std::jthread worker;
   std::latch may_return(1);
   auto const submit = [&](cacheflight::work w) { worker = std::jthread(w); };
-  EXPECT_TRUE(throws<cacheflight::timeout_error>([&] {
-    flights.run("k", run_options().wait_timeout(1ms), cacheflight::on(submit, [&] { may_return.wait(); }));
-  }));
+  EXPECT_TRUE(throws<cacheflight::timeout_error>(
+      [&] { flights.run("k", run_options().wait_timeout(1ms), cacheflight::on(submit, [&] { may_return.wait(); })); }));
   EXPECT_EQ(flights.stats().detached, 1u);
   may_return.count_down();
   worker.join();
@@ -217,8 +218,10 @@ TEST(R11, blocking_with_an_executor_a_leader_leaves_like_a_joiner) {
 
 TEST(R09, blocking_work_that_is_refused_or_dropped) {
   cacheflight::group flights;
-  EXPECT_TRUE(throws<cacheflight::abandoned_error>([&] { flights.run("k", cacheflight::on([](cacheflight::work) {}, [] {})); }));
-  EXPECT_TRUE(throws<std::bad_alloc>([&] { flights.run("k", cacheflight::on([](cacheflight::work) { throw std::bad_alloc(); }, [] {})); }));
+  EXPECT_TRUE(throws<cacheflight::abandoned_error>(
+      [&] { flights.run("k", cacheflight::on([](cacheflight::work) {}, [] {})); }));
+  EXPECT_TRUE(throws<std::bad_alloc>(
+      [&] { flights.run("k", cacheflight::on([](cacheflight::work) { throw std::bad_alloc(); }, [] {})); }));
   std::vector<cacheflight::work> kept;
   EXPECT_TRUE(throws<std::bad_alloc>([&] {
     flights.run("k", cacheflight::on(
@@ -246,7 +249,8 @@ TEST(R09, blocking_work_that_is_refused_or_dropped) {
 
 TEST(R27, blocking_a_task_may_run_other_keys) {
   cacheflight::group flights;
-  auto const outer = flights.run("a", [&] { return *flights.run("b", [&] { return *flights.run("c", [] { return 1; }) + 1; }) + 1; });
+  auto const outer =
+      flights.run("a", [&] { return *flights.run("b", [&] { return *flights.run("c", [] { return 1; }) + 1; }) + 1; });
   EXPECT_EQ(*outer, 3);
 }
 
@@ -260,7 +264,8 @@ TEST(R30, blocking_destroying_the_group_frees_its_waiters) {
   auto const submit = [&](cacheflight::work w) { worker = std::jthread(w); };
   for (int i = 0; i < 3; ++i)
     pool.emplace_back([&] {
-      cancelled += throws<cacheflight::cancelled_error>([&] { g.run("k", cacheflight::on(submit, [&] { may_return.wait(); })); });
+      cancelled += throws<cacheflight::cancelled_error>(
+          [&] { g.run("k", cacheflight::on(submit, [&] { may_return.wait(); })); });
     });
   until([&] { return g.stats().waiters == 3; });
   flights.reset();

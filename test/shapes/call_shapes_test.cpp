@@ -373,7 +373,8 @@ TEST(call_shapes, every_kind_of_text_names_the_same_flight) {
 
 net::awaitable<void> async_run_with_bound_arguments(group& flights) {
   auto const executor = co_await net::this_coro::executor;
-  auto got = co_await cacheflight::async_run(flights, executor, "user:" + id, std::bind_front(load, payload()), net::use_awaitable);
+  auto got = co_await cacheflight::async_run(flights, executor, "user:" + id, std::bind_front(load, payload()),
+                                             net::use_awaitable);
   expect_payload(got);
 }
 TEST(call_shapes, async_run_with_bound_arguments) { check(async_run_with_bound_arguments); }
@@ -466,7 +467,8 @@ TEST(call_shapes, callers_of_a_cancelled_flight_unwind) {
     net::io_context io;
     group flights;
     for (int i = 0; i < 3; ++i)
-      net::co_spawn(io, expect_cancelled(flights, cancelled), [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
+      net::co_spawn(io, expect_cancelled(flights, cancelled),
+                    [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
     io.poll();
     EXPECT_TRUE(flights.cancel("user:" + id));
     io.restart();

@@ -160,8 +160,8 @@ net::awaitable<void> await_each_token(group& flights, bool& done) {
   EXPECT_EQ(flights.size(), 0U);  // lazy
   text const deferred = co_await std::move(operation)(net::use_awaitable);
   EXPECT_EQ(*deferred, long_text);
-  text const in_one_line =
-      co_await async_run(flights, executor, "key", run_options().metadata(payload()), load_text, net::deferred)(net::use_awaitable);
+  text const in_one_line = co_await async_run(flights, executor, "key", run_options().metadata(payload()), load_text,
+                                              net::deferred)(net::use_awaitable);
   EXPECT_EQ(*in_one_line, long_text);
 
   bool thrown = false;
@@ -207,9 +207,8 @@ TEST_P(completion_tokens, bind_executor) {
   async_run(flights, executor(), "key", load_text, net::bind_executor(strand, [&](std::exception_ptr, text) {
               on_strand += strand.running_in_this_thread();
             }));
-  async_run(flights, executor(), "key", load_text, net::bind_executor(pool, [&](std::exception_ptr, text) {
-              on_pool.set_value(std::this_thread::get_id());
-            }));
+  async_run(flights, executor(), "key", load_text,
+            net::bind_executor(pool, [&](std::exception_ptr, text) { on_pool.set_value(std::this_thread::get_id()); }));
   io.run();
   pool.join();
   EXPECT_EQ(on_strand, 1);
@@ -219,13 +218,15 @@ TEST_P(completion_tokens, bind_executor) {
 TEST_P(completion_tokens, without_an_executor_the_handler_runs_on_the_given_one) {
   auto const strand = net::make_strand(io);
   int calls = 0;
-  async_run(flights, strand, "key", load_text, [&](std::exception_ptr, text) { calls += strand.running_in_this_thread(); });
+  async_run(flights, strand, "key", load_text,
+            [&](std::exception_ptr, text) { calls += strand.running_in_this_thread(); });
   io.run();
   EXPECT_EQ(calls, 1);
 }
 
 TEST_P(completion_tokens, bind_cancellation_slot_leaves_alone) {
-  for (auto const type : {net::cancellation_type::terminal, net::cancellation_type::partial, net::cancellation_type::total}) {
+  for (auto const type :
+       {net::cancellation_type::terminal, net::cancellation_type::partial, net::cancellation_type::total}) {
     net::cancellation_signal signal;
     int cancelled = 0, answered = 0;
     net::steady_timer gate(io, net::steady_timer::time_point::max());
@@ -326,7 +327,8 @@ TEST_P(completion_tokens, bind_allocator_frees_everything_before_the_handler_is_
   int calls = 0;
   for (auto const task : {load_text, fail}) {
     io.restart();
-    for (int i = 0; i < 2; ++i) {  // leader and joiner, the joiner with nothing of its own left when the leader's is freed
+    for (int i = 0; i < 2;
+         ++i) {  // leader and joiner, the joiner with nothing of its own left when the leader's is freed
       async_run(flights, executor(), "key", task,
                 net::bind_allocator(counting_allocator<void*>(&used), [&, i](std::exception_ptr, text) {
                   ++calls;
@@ -361,9 +363,8 @@ TEST_P(completion_tokens, a_handler_may_start_the_next_call) {
 TEST_P(completion_tokens, co_spawn_takes_what_run_returns) {
   std::future<text> first = net::co_spawn(io, flights.run("key", load, payload()), net::use_future);
   std::future<text> second = net::co_spawn(io, flights.run("key", load, payload()), net::use_future);
-  net::co_spawn(io, flights.run("other", fail), [](std::exception_ptr failure, text) {
-    EXPECT_TRUE(is<std::out_of_range>(failure));
-  });
+  net::co_spawn(io, flights.run("other", fail),
+                [](std::exception_ptr failure, text) { EXPECT_TRUE(is<std::out_of_range>(failure)); });
   net::co_spawn(io, flights.run("void", do_nothing), net::detached);
   io.run();
   EXPECT_EQ(*first.get(), long_text);
@@ -372,7 +373,8 @@ TEST_P(completion_tokens, co_spawn_takes_what_run_returns) {
 
 net::awaitable<void> both_and_either(group& flights, bool& done) {
   using namespace net::experimental::awaitable_operators;
-  std::tuple<text, text> const both = co_await (flights.run("one", load, payload()) && flights.run("two", load, payload()));
+  std::tuple<text, text> const both =
+      co_await (flights.run("one", load, payload()) && flights.run("two", load, payload()));
   EXPECT_EQ(*std::get<0>(both), *std::get<1>(both));
 
   std::variant<text, text> const either = co_await (flights.run("slow", never) || flights.run("fast", load, payload()));
@@ -380,7 +382,8 @@ net::awaitable<void> both_and_either(group& flights, bool& done) {
   EXPECT_EQ(*std::get<1>(either), long_text);
   EXPECT_FALSE(flights.has("slow"));  // its only caller was cancelled
 
-  std::variant<std::monostate, text> const void_or_text = co_await (flights.run("void", do_nothing) || flights.run("slow", never));
+  std::variant<std::monostate, text> const void_or_text =
+      co_await (flights.run("void", do_nothing) || flights.run("slow", never));
   EXPECT_EQ(void_or_text.index(), 0U);
 
   bool thrown = false;

@@ -64,7 +64,9 @@ class event_checker {
     }
   }
 
-  [[nodiscard]] std::uint64_t count(cacheflight::event_type type) const { return counts_[static_cast<std::size_t>(type)]; }
+  [[nodiscard]] std::uint64_t count(cacheflight::event_type type) const {
+    return counts_[static_cast<std::size_t>(type)];
+  }
 
   void expect_all_ended() {
     for (part& p : parts_)
@@ -103,7 +105,8 @@ class chaos {
       : seed_(seed),
         each_(operations / clients + 1),
         throwing_tasks_(throwing_tasks),
-        flights_(cacheflight::options().max_keys(keys - 1).on_event([this](cacheflight::event const& e) { on_event(e); })) {}
+        flights_(
+            cacheflight::options().max_keys(keys - 1).on_event([this](cacheflight::event const& e) { on_event(e); })) {}
 
   void run() {
     {
@@ -125,7 +128,18 @@ class chaos {
  private:
   static constexpr std::size_t clients = 16, keys = 4;
 
-  enum class outcome { value, task_failed, timed_out, wait_timed_out, cancelled, left, never_entered, at_capacity, mismatch, unknown };
+  enum class outcome {
+    value,
+    task_failed,
+    timed_out,
+    wait_timed_out,
+    cancelled,
+    left,
+    never_entered,
+    at_capacity,
+    mismatch,
+    unknown
+  };
   static constexpr std::size_t outcomes = 10;
 
   // ---- tasks
@@ -197,7 +211,8 @@ class chaos {
 
   net::awaitable<result> coroutine_call(random& r, one_call& c) {
     return with_task(r, c, [&](auto&& task, auto&&... arguments) {
-      return flights_.run(c.key, c.options, std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...);
+      return flights_.run(c.key, c.options, std::forward<decltype(task)>(task),
+                          std::forward<decltype(arguments)>(arguments)...);
     });
   }
 
@@ -207,14 +222,16 @@ class chaos {
       if constexpr (sizeof...(arguments) == 0)
         return cacheflight::async_run(flights_, executor, c.key, c.options, std::forward<decltype(task)>(task), token);
       else
-        return cacheflight::async_run(flights_, executor, c.key, c.options,
-                                      std::bind_front(std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...),
-                                      token);
+        return cacheflight::async_run(
+            flights_, executor, c.key, c.options,
+            std::bind_front(std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...),
+            token);
     });
   }
 
   /// Emits on the client's strand, some turns later.
-  static void leave_later(net::any_io_executor const& strand, std::shared_ptr<net::cancellation_signal> signal, unsigned turns) {
+  static void leave_later(net::any_io_executor const& strand, std::shared_ptr<net::cancellation_signal> signal,
+                          unsigned turns) {
     net::post(strand, [=] {
       if (turns > 0) return leave_later(strand, signal, turns - 1);
       signal->emit(net::cancellation_type::terminal);
@@ -264,15 +281,17 @@ class chaos {
         case 1: {  // a coroutine of its own, which may be cancelled
           if (leaves) leave_later(strand, signal, turns);
           auto operation = coroutine_call(r, c);
-          std::tuple<std::exception_ptr, result> both = co_await net::co_spawn(
-              strand, std::move(operation), net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          std::tuple<std::exception_ptr, result> both =
+              co_await net::co_spawn(strand, std::move(operation),
+                                     net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
           failure = std::get<0>(both);
           got = std::get<1>(both);
           break;
         }
         case 2: {  // an operation, which may be cancelled
           if (leaves) leave_later(strand, signal, turns);
-          auto operation = handler_call(r, c, strand, net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          auto operation = handler_call(r, c, strand,
+                                        net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
           std::tuple<std::exception_ptr, result> both = co_await std::move(operation);
           failure = std::get<0>(both);
           got = std::get<1>(both);
@@ -280,13 +299,15 @@ class chaos {
         }
         default:  // a callback, on another strand; the client goes on without it
           if (leaves) leave_later(strand, signal, turns);
-          handler_call(r, c, strand, net::bind_executor(strand, net::bind_cancellation_slot(signal->slot(), callback{this, signal})));
+          handler_call(r, c, strand,
+                       net::bind_executor(strand, net::bind_cancellation_slot(signal->slot(), callback{this, signal})));
           if (chance(r, 50)) co_await take_turns(10);
           continue;
       }
       arrived(c.number, failure, got);
       // Rule 2: whoever holds an outcome and calls again gets a newer flight.
-      if (got && got->from <= std::exchange(last[c.number], got->from)) ADD_FAILURE() << "an outcome that was settled before the call";
+      if (got && got->from <= std::exchange(last[c.number], got->from))
+        ADD_FAILURE() << "an outcome that was settled before the call";
     }
   }
 
@@ -376,12 +397,13 @@ class chaos {
       }
     }
     // A run in which something never happened proves less than it claims.
-    char const* const names[outcomes] = {"values",    "failures", "timeouts",    "wait timeouts",   "cancelled",
-                                         "left",      "never entered", "at capacity", "mismatches", "unknown"};
-    for (std::size_t i = 0; i < outcomes; ++i) std::printf("%s %llu  ", names[i], static_cast<unsigned long long>(outcomes_[i]));
+    char const* const names[outcomes] = {"values", "failures",      "timeouts",    "wait timeouts", "cancelled",
+                                         "left",   "never entered", "at capacity", "mismatches",    "unknown"};
+    for (std::size_t i = 0; i < outcomes; ++i)
+      std::printf("%s %llu  ", names[i], static_cast<unsigned long long>(outcomes_[i]));
     std::printf("detached or stopped %llu\n", static_cast<unsigned long long>(books.timed_out + books.cancelled));
-    for (outcome const how : {outcome::value, outcome::timed_out, outcome::wait_timed_out, outcome::cancelled, outcome::left,
-                              outcome::at_capacity, outcome::mismatch})
+    for (outcome const how : {outcome::value, outcome::timed_out, outcome::wait_timed_out, outcome::cancelled,
+                              outcome::left, outcome::at_capacity, outcome::mismatch})
       EXPECT_GT(count(how), 0U) << names[static_cast<std::size_t>(how)];
     EXPECT_EQ(count(outcome::task_failed) > 0, throwing_tasks_);
   }

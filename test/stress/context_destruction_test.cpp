@@ -96,8 +96,9 @@ TEST(context_destruction, its_callers_leave_and_the_flight_goes_on) {
     net::co_spawn(stays.io, flights.run("key", task), all.handler());
     while (!flights.has("key")) std::this_thread::yield();
     for (int i = 0; i < 5; ++i)
-      net::co_spawn(net::make_strand(goes->io), flights.run("key", task),
-                    [](std::exception_ptr, std::shared_ptr<int const> const&) { ADD_FAILURE() << "its context is gone"; });
+      net::co_spawn(
+          net::make_strand(goes->io), flights.run("key", task),
+          [](std::exception_ptr, std::shared_ptr<int const> const&) { ADD_FAILURE() << "its context is gone"; });
     hits.wait_for(before + 5, "joins");
     goes->stop();
     goes.reset();
@@ -129,7 +130,8 @@ TEST(context_destruction, races_with_calls_from_other_contexts) {
         case 1: net::co_spawn(net::make_strand(goes->io), flights.run(key, turns, n, 7), nobody); break;
         case 2:  // led here, run there: ends with the other context
           net::co_spawn(net::make_strand(stays.io),
-                        entered(flights.run(key, cacheflight::on(goes->io.get_executor(), turns), n, 7), &inside), all.handler());
+                        entered(flights.run(key, cacheflight::on(goes->io.get_executor(), turns), n, 7), &inside),
+                        all.handler());
           ++calls;
           break;
         default:

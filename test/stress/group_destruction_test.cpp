@@ -67,7 +67,8 @@ TEST(group_destruction, answers_everybody_on_every_context) {
       net::any_io_executor const where = i % 3 == 0   ? net::any_io_executor(net::make_strand(first.io))
                                          : i % 3 == 1 ? net::any_io_executor(net::make_strand(second.io))
                                                       : net::any_io_executor(net::make_strand(pool));
-      if (i % 4 < 2) net::co_spawn(where, entered(flights->run("deaf", deaf, &held, &deaf_tasks), &inside), all.handler());
+      if (i % 4 < 2)
+        net::co_spawn(where, entered(flights->run("deaf", deaf, &held, &deaf_tasks), &inside), all.handler());
       else net::co_spawn(where, entered(flights->run("obedient", obedient, &obedient_tasks), &inside), all.handler());
     }
     inside.wait_for(callers, "callers");

@@ -110,8 +110,8 @@ net::awaitable<int> counted(running_tasks* running, unsigned n) {
   co_return 1;
 }
 
-net::awaitable<void> caller(cacheflight::group& flights, running_tasks& running, std::uint64_t seed, std::uint64_t calls,
-                            std::atomic<std::uint64_t>& refused) {
+net::awaitable<void> caller(cacheflight::group& flights, running_tasks& running, std::uint64_t seed,
+                            std::uint64_t calls, std::atomic<std::uint64_t>& refused) {
   std::mt19937_64 random(seed);
   for (; calls > 0; --calls) {
     std::string const key = "key " + std::to_string(random() % 10);
@@ -133,10 +133,11 @@ TEST(max_keys, no_more_tasks_run_than_the_cap_allows) {
   counter ended;
   cacheflight::group flights(cacheflight::options().max_keys(cap));
   for (std::uint64_t i = 0; i < 8; ++i)
-    net::co_spawn(net::make_strand(threads.io), caller(flights, running, chosen + i, calls, refused), [&](std::exception_ptr failure) {
-      EXPECT_FALSE(failure);
-      ended.add();
-    });
+    net::co_spawn(net::make_strand(threads.io), caller(flights, running, chosen + i, calls, refused),
+                  [&](std::exception_ptr failure) {
+                    EXPECT_FALSE(failure);
+                    ended.add();
+                  });
   ended.wait_for(8, "callers");
   threads.join();
   EXPECT_EQ(running.most, cap);  // reached, and never passed

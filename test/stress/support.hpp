@@ -50,7 +50,9 @@ inline std::uint64_t seed() {
   return chosen;
 }
 
-inline std::uint64_t operations(std::uint64_t otherwise) { return from_environment("CACHEFLIGHT_STRESS_OPS", otherwise); }
+inline std::uint64_t operations(std::uint64_t otherwise) {
+  return from_environment("CACHEFLIGHT_STRESS_OPS", otherwise);
+}
 
 /// Counts up; others wait until it has got far enough. If it does not, the test program ends: somebody hangs.
 class counter {

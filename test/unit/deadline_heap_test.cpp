@@ -131,14 +131,16 @@ void compare_with_model(std::uint32_t seed, int steps, std::size_t nodes, int ti
 }
 
 TEST(deadline_heap, behaves_like_a_multimap) {
-  for (std::uint32_t seed = 1; seed <= 20; ++seed) compare_with_model(seed, 3'000, 10 + seed * 10, seed % 2 ? 20 : 100'000);
+  for (std::uint32_t seed = 1; seed <= 20; ++seed)
+    compare_with_model(seed, 3'000, 10 + seed * 10, seed % 2 ? 20 : 100'000);
 }
 
 TEST(deadline_heap, sorts_what_is_pushed_and_then_popped) {
   std::mt19937 random(5);
   heap timers;
   std::deque<timer> all;
-  for (int i = 0; i < 2'000; ++i) timers.push(all.emplace_back(deadline_of::flight, static_cast<int>(random() % 10'000)));
+  for (int i = 0; i < 2'000; ++i)
+    timers.push(all.emplace_back(deadline_of::flight, static_cast<int>(random() % 10'000)));
   time_point last{};
   for (std::size_t left = all.size(); left > 0; --left) {
     ASSERT_NE(timers.top(), nullptr);

@@ -20,8 +20,8 @@ using namespace cacheflight;
 using detail::key_copy;
 
 template <class E>
-constexpr bool is_one_of_ours = std::is_base_of_v<error, E> && std::is_nothrow_copy_constructible_v<E> &&
-                                std::is_nothrow_copy_assignable_v<E>;
+constexpr bool is_one_of_ours =
+    std::is_base_of_v<error, E> && std::is_nothrow_copy_constructible_v<E> && std::is_nothrow_copy_assignable_v<E>;
 static_assert(is_one_of_ours<timeout_error> && is_one_of_ours<max_keys_error> && is_one_of_ours<cancelled_error> &&
               is_one_of_ours<type_mismatch_error> && is_one_of_ours<abandoned_error>);
 static_assert(std::is_base_of_v<std::exception, error>);
@@ -103,7 +103,8 @@ struct uncopyable {
 
 TEST(error, a_key_that_cannot_be_copied_is_left_out) {
   EXPECT_EQ(cancelled_error(key_copy::of(uncopyable())).key_as<uncopyable>(), nullptr);  // its copy throws
-  EXPECT_EQ(cancelled_error(key_copy::of(std::make_unique<int>(1))).key_as<std::unique_ptr<int>>(), nullptr);  // it has none
+  EXPECT_EQ(cancelled_error(key_copy::of(std::make_unique<int>(1))).key_as<std::unique_ptr<int>>(),
+            nullptr);  // it has none
   static_assert(noexcept(key_copy::of(uncopyable())));
 }
 

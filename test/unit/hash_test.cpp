@@ -114,8 +114,14 @@ TEST(keyed_string_hash, every_kind_of_text_hashes_alike) {
 TEST(keyed_string_hash, nul_is_a_byte_like_any_other) {
   keyed_string_hash const hash;
   using namespace std::string_view_literals;
-  std::set<std::size_t> const hashes{hash(""sv), hash("\0"sv), hash("\0\0"sv), hash("a"sv), hash("a\0"sv), hash("a\0b"sv),
-                                     hash("\0\0\0\0\0\0\0\0"sv), hash("\0\0\0\0\0\0\0\0\0"sv)};
+  std::set<std::size_t> const hashes{hash(""sv),
+                                     hash("\0"sv),
+                                     hash("\0\0"sv),
+                                     hash("a"sv),
+                                     hash("a\0"sv),
+                                     hash("a\0b"sv),
+                                     hash("\0\0\0\0\0\0\0\0"sv),
+                                     hash("\0\0\0\0\0\0\0\0\0"sv)};
   EXPECT_EQ(hashes.size(), 8U);
 }
 

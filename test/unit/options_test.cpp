@@ -75,7 +75,8 @@ TEST(options, refuse_max_keys_of_zero) {
 
 TEST(options, refuse_an_empty_on_event) {
   EXPECT_TRUE(contains(refusal([] { options().on_event(nullptr); }), "on_event"));
-  EXPECT_TRUE(contains(refusal([] { options().on_event(std::function<void(cacheflight::event const&)>()); }), "on_event"));
+  EXPECT_TRUE(
+      contains(refusal([] { options().on_event(std::function<void(cacheflight::event const&)>()); }), "on_event"));
   void (*const null_function)(cacheflight::event const&) = nullptr;
   EXPECT_TRUE(contains(refusal([&] { options().on_event(null_function); }), "on_event"));
 }
@@ -110,8 +111,12 @@ TEST(options, keep_every_nanosecond) {
 TEST(options, durations_beyond_the_clock_mean_none) {
   EXPECT_EQ(options().default_timeout(std::chrono::hours::max()).default_timeout(), none);
   EXPECT_EQ(options().default_timeout(std::chrono::duration<double>(1e300)).default_timeout(), none);
-  EXPECT_EQ(options().default_timeout(std::chrono::duration<double>(std::numeric_limits<double>::infinity())).default_timeout(), none);
-  EXPECT_EQ(run_options().timeout(std::chrono::duration<std::int64_t, std::ratio<31556952>>(300)).timeout_or(7ns), none);
+  EXPECT_EQ(options()
+                .default_timeout(std::chrono::duration<double>(std::numeric_limits<double>::infinity()))
+                .default_timeout(),
+            none);
+  EXPECT_EQ(run_options().timeout(std::chrono::duration<std::int64_t, std::ratio<31556952>>(300)).timeout_or(7ns),
+            none);
   EXPECT_EQ(run_options().wait_timeout(nanoseconds::max()).wait_timeout(), none);
   EXPECT_EQ(run_options().wait_timeout(std::chrono::years(291)).wait_timeout(), std::chrono::years(291));
 }

@@ -223,7 +223,7 @@ TEST(thread_driver, closing_does_not_linger_for_what_was_due_before) {  // the g
       working.count_down();
       closing.wait();
       for (int i = 0; i < 100; ++i) std::this_thread::yield();  // most likely closed by now
-      return next;  // what it had seen before
+      return next;                                              // what it had seen before
     });
     driver timer;
     timer.ensure(work);
@@ -304,7 +304,8 @@ TEST(thread_driver, a_lingering_thread_works_until_nothing_is_due) {
   EXPECT_GE(work.rounds(), 10);
 }
 
-TEST(thread_driver, ensure_after_close_runs_and_ends_by_itself) {  // a hand-over that is refused after the group was destroyed
+TEST(thread_driver,
+     ensure_after_close_runs_and_ends_by_itself) {  // a hand-over that is refused after the group was destroyed
   script work([](int number) { return number < 3 ? clock_type::now() : nothing; });
   driver timer;
   timer.close();

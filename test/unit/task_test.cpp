@@ -125,17 +125,21 @@ struct convertible_to_false {  // not a null function: its bool means something 
   operator bool() const { return false; }
 };
 
-TEST(bound_task, an_object_that_happens_to_be_false_is_a_task) { EXPECT_EQ(call(bind_task(convertible_to_false())), 1); }
+TEST(bound_task, an_object_that_happens_to_be_false_is_a_task) {
+  EXPECT_EQ(call(bind_task(convertible_to_false())), 1);
+}
 
 TEST(result_of_answer, is_a_shared_pointer_to_const) {  // rule 6
   static_assert(std::is_same_v<result_of_answer<int>::type, std::shared_ptr<int const>>);
   static_assert(std::is_same_v<result_of_answer<int const>::type, std::shared_ptr<int const>>);
   static_assert(std::is_same_v<result_of_answer<std::shared_ptr<int>>::type, std::shared_ptr<int const>>);
   static_assert(std::is_same_v<result_of_answer<std::shared_ptr<int const>>::type, std::shared_ptr<int const>>);
-  static_assert(std::is_same_v<result_of_answer<std::unique_ptr<int>>::type, std::shared_ptr<std::unique_ptr<int> const>>);
+  static_assert(
+      std::is_same_v<result_of_answer<std::unique_ptr<int>>::type, std::shared_ptr<std::unique_ptr<int> const>>);
   static_assert(std::is_void_v<result_of_answer<void>::type>);
   // The same type whichever way the task spells it: such calls share a flight (rule 8).
-  static_assert(std::is_same_v<result_of_answer<int>::value_type, result_of_answer<std::shared_ptr<int const>>::value_type>);
+  static_assert(
+      std::is_same_v<result_of_answer<int>::value_type, result_of_answer<std::shared_ptr<int const>>::value_type>);
 
   auto shared = std::make_shared<int>(3);
   int const* const address = shared.get();

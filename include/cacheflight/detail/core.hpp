@@ -206,7 +206,8 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule 15).
-  static void settle(flight_type& f, cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+  static void settle(flight_type& f, cause why, std::shared_ptr<void const> value,
+                     std::exception_ptr exception) noexcept {
     shard<P>& s = *f.home_;
     closing end;
     P::point(core_step::settle);
@@ -440,7 +441,8 @@ class core final : public deadline_work<typename P::clock> {
         std::scoped_lock lock(s.mutex);
         s.table.for_each([&](flight_type& f) {
           closing const end = close(s, f, cause::cancelled);
-          if (!end.announce && !end.stop) return;  // who delivers its event announces it, and may free it as soon as the lock is free
+          if (!end.announce && !end.stop)
+            return;  // who delivers its event announces it, and may free it as soon as the lock is free
           f.announce_ = end.announce;
           f.stop_ = end.stop;
           f.next_cleared_ = std::exchange(cleared, &f);
@@ -507,7 +509,8 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever concludes gives it its
   /// turn afterwards, so that nothing is pinned while callbacks run.
-  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how, list<waiter_type>& leaver) noexcept {
+  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how,
+                                      list<waiter_type>& leaver) noexcept {
     unqueue(s, w);
     w.left_ = how;
     --f.waiters_;
@@ -554,7 +557,8 @@ class core final : public deadline_work<typename P::clock> {
                         : f.why_ == cause::timed_out ? event_type::task_timed_out
                         : f.why_ == cause::cancelled ? event_type::task_cancelled
                                                      : event_type::task_rejected;
-      auto const error = f.why_ == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
+      auto const error =
+          f.why_ == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
       owner.emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
     }
     release_waiters(f);
@@ -678,8 +682,8 @@ class core final : public deadline_work<typename P::clock> {
   shard<P>* shards_ = nullptr;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   std::atomic<std::uint64_t> callback_failures_{0};
-  std::atomic<bool> gone_{false};     // no group any more: no deadlines either, only what was refused is still tried again
-  std::atomic<bool> unarmed_{false};  // something was refused and the driver could not be told
+  std::atomic<bool> gone_{false};  // no group any more: no deadlines either, only what was refused is still tried again
+  std::atomic<bool> unarmed_{false};        // something was refused and the driver could not be told
   std::atomic<std::size_t> references_{0};  // shards, the driver's thread, and whoever needs the core for a moment
   typename P::driver driver_;
 };

@@ -32,7 +32,8 @@ struct statistics {
   std::uint64_t timed_out = 0;          ///< by their timeout,
   std::uint64_t cancelled = 0;          ///< by `cancel`, `clear`, or when the last waiter left.
   std::uint64_t max_keys_rejected = 0;  ///< Misses refused at the cap.
-  std::uint64_t type_mismatches = 0;    ///< Calls refused because the flight's result type differs; neither hits nor misses.
+  std::uint64_t type_mismatches =
+      0;  ///< Calls refused because the flight's result type differs; neither hits nor misses.
   std::uint64_t callback_failures = 0;  ///< Times that `on_event` threw.
   std::size_t in_flight = 0;            ///< Joinable flights now.
   std::size_t waiters = 0;              ///< Callers waiting for them.
@@ -157,8 +158,8 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
   // Under the shard's lock.
   cause why_ = cause::open;
   bool unwound_ = false;
-  bool stoppable_ = false;   // the task can be asked to stop from now on
-  bool deferred_ = false;    // closed while an event was being delivered; who delivers that one announces the end
+  bool stoppable_ = false;  // the task can be asked to stop from now on
+  bool deferred_ = false;   // closed while an event was being delivered; who delivers that one announces the end
   bool announce_ = false, stop_ = false;  // for clear(), between close() and conclude()
   flight* next_cleared_ = nullptr;        // the same
   std::uint32_t emitting_ = 0;
@@ -174,7 +175,8 @@ template <class P>
 struct alignas(64) shard {
   using time_point = typename P::clock::time_point;
 
-  shard(core<P>* owner_, unsigned shift, std::uint64_t first_id) noexcept : table(shift), next_id(first_id), owner(owner_) {}
+  shard(core<P>* owner_, unsigned shift, std::uint64_t first_id) noexcept
+      : table(shift), next_id(first_id), owner(owner_) {}
 
   typename P::mutex mutex;
   flight_table<flight<P>> table;

@@ -14,23 +14,28 @@ class launch {
   [[nodiscard]] bool begin() noexcept {
     state before = state::starting;
     return state_.compare_exchange_strong(before, state::running, std::memory_order_acq_rel) ||
-           (before == state::started && state_.compare_exchange_strong(before, state::running, std::memory_order_acq_rel));
+           (before == state::started &&
+            state_.compare_exchange_strong(before, state::running, std::memory_order_acq_rel));
   }
 
   /// The task, running or not, was destroyed. True: its flight is abandoned.
   [[nodiscard]] bool dropped() noexcept {
     state before = state::starting;
-    if (state_.compare_exchange_strong(before, state::lost, std::memory_order_acq_rel)) return false;  // `handed_over` will tell
+    if (state_.compare_exchange_strong(before, state::lost, std::memory_order_acq_rel))
+      return false;  // `handed_over` will tell
     return before != state::settled && state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled;
   }
 
   /// The task has answered. True: for the first time.
-  [[nodiscard]] bool answered() noexcept { return state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled; }
+  [[nodiscard]] bool answered() noexcept {
+    return state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled;
+  }
 
   /// The attempt to hand the task over is through. True: it will never run; settle as refused, or as abandoned if it was not refused.
   [[nodiscard]] bool handed_over(bool refused) noexcept {
     state before = state::starting;
-    if (state_.compare_exchange_strong(before, refused ? state::settled : state::started, std::memory_order_acq_rel)) return refused;
+    if (state_.compare_exchange_strong(before, refused ? state::settled : state::started, std::memory_order_acq_rel))
+      return refused;
     return before == state::lost;
   }
 

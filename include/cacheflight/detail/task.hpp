@@ -19,9 +19,10 @@ class bound_task {
  public:
   using function_type = F;
   static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
-  static_assert(takes_token || std::is_invocable_v<F, Args...>,
-                "cacheflight: the task cannot be called with these arguments. They are bound as std::async does it: as decayed "
-                "copies, passed as rvalues; use std::ref for a reference.");
+  static_assert(
+      takes_token || std::is_invocable_v<F, Args...>,
+      "cacheflight: the task cannot be called with these arguments. They are bound as std::async does it: as decayed "
+      "copies, passed as rvalues; use std::ref for a reference.");
 
   using result = typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
                                              std::invoke_result<F, Args...>>::type;
@@ -72,7 +73,8 @@ inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 template <class F, class... Args>
 [[nodiscard]] auto bind_task(F&& task, Args&&... args) {
   require_task<std::decay_t<F>>(task);
-  return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task), std::forward<Args>(args)...);
+  return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task),
+                                                            std::forward<Args>(args)...);
 }
 
 /// Stands for the value of `void` tasks, which are no `std::shared_ptr<void>`.
@@ -82,7 +84,8 @@ struct no_value {};
 template <class U>
 struct result_of_answer {
   static_assert(!std::is_reference_v<U>,
-                "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. Return a value or a "
+                "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. "
+                "Return a value or a "
                 "std::shared_ptr.");
   using value_type = std::remove_cv_t<U>;
   using type = std::shared_ptr<value_type const>;
@@ -107,8 +110,9 @@ struct result_of_answer<void> {
 // How to tell what a task returns, for the error message when its front's header is missing. `await_ready` alone is no promise that
 // any coroutine may await it: asio::awaitable lets only its own kind.
 template <class R>
-concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) { std::forward<R>(r).operator co_await(); } ||
-                          requires(R&& r) { operator co_await(std::forward<R>(r)); };
+concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) {
+  std::forward<R>(r).operator co_await();
+} || requires(R&& r) { operator co_await(std::forward<R>(r)); };
 template <class R>
 concept sender_like = requires { typename std::remove_cvref_t<R>::sender_concept; } ||
                       requires { typename std::remove_cvref_t<R>::is_sender; };

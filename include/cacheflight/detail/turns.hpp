@@ -38,7 +38,9 @@ class inline_caller : public waiter<P> {
   class starting {
    public:
     explicit starting(inline_caller& leader) noexcept
-        : flight_(leader.joined()), outer_(std::exchange(starting_here, this)), drains_(!std::exchange(draining, true)) {
+        : flight_(leader.joined()),
+          outer_(std::exchange(starting_here, this)),
+          drains_(!std::exchange(draining, true)) {
       leader.leads_ = true;
     }
     starting(starting const&) = delete;

@@ -68,7 +68,8 @@ class simple_flight : public keyed_flight<P, Key> {
 
   template <class K>
   simple_flight(K&& key, std::any metadata, Task task)
-      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)), task_(std::move(task)) {}
+      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
+        task_(std::move(task)) {}
 
   [[nodiscard]] bool request_stop() noexcept override {
     token_.request_stop();
@@ -112,7 +113,8 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   using base = simple_flight<P, Key, Task, typename Task::result>;
   using core_type = core<P>;
   static_assert(!is_executor_bound<typename Task::function_type> || is_submitted<typename Task::function_type>,
-                "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an executor of Asio's: "
+                "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an "
+                "executor of Asio's: "
                 "cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
 
  public:
