@@ -4,25 +4,26 @@
 /// The Boost.Asio front: tasks that return `asio::awaitable<T>`.
 ///
 /// - In a coroutine: `auto user = co_await flights.run("user:" + id, fetch_user, id);` The result of `run` is itself an
-///   `asio::awaitable`, so it works with `co_spawn` and `awaitable_operators`. It is lazy: nothing happens until it is awaited, and until
-///   then the group, and a key passed as `std::string_view` or literal, must live.
+///   `asio::awaitable`, so it works with `co_spawn` and `awaitable_operators`. It is lazy: nothing happens until it is
+///   awaited, and until then the group, and a key passed as `std::string_view` or literal, must live.
 /// - From anywhere else: `async_run(flights, executor, key, [run_options,] task, token)` with any completion token.
 ///
-/// Executors. The task runs on the leader's executor (`async_run`: on the given one) unless it is wrapped with `on(executor, task)`; on
-/// a strand of its own unless that executor is one, because asking it to stop must not race with it. Every caller resumes on its own
-/// executor, by a post, and never inside the call that settled the flight. A leader whose task completes inside its starting call goes on
-/// without being suspended.
+/// Executors. The task runs on the leader's executor (`async_run`: on the given one) unless it is wrapped with
+/// `on(executor, task)`; on a strand of its own unless that executor is one, because asking it to stop must not race
+/// with it. Every caller resumes on its own executor, by a post, and never inside the call that settled the flight. A
+/// leader whose task completes inside its starting call goes on without being suspended.
 ///
-/// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone and at once with
-/// `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one leaves, and when the flight is
-/// cancelled or times out, the task is asked to stop: through its `std::stop_token` if it takes one, on the thread that asks, and through
-/// the per-operation cancellation of its coroutine (all types), emitted on the task's own serialized executor. The latter is left out if
-/// `T`'s awaitable has a concrete executor type that is not a strand (`awaitable<T, io_context::executor_type>`), where nothing can
-/// serialize it. `run_options::stop_token` cancels a caller like its slot does, from any thread.
+/// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone and
+/// at once with `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one
+/// leaves, and when the flight is cancelled or times out, the task is asked to stop: through its `std::stop_token` if
+/// it takes one, on the thread that asks, and through the per-operation cancellation of its coroutine (all types),
+/// emitted on the task's own serialized executor. The latter is left out if `T`'s awaitable has a concrete executor
+/// type that is not a strand (`awaitable<T, io_context::executor_type>`), where nothing can serialize it.
+/// `run_options::stop_token` cancels a caller like its slot does, from any thread.
 ///
-/// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run on it (their
-/// flights end as abandoned); callers on other contexts are answered. A context that merely stopped answers nobody on it; flights led on
-/// it are bounded by their timeouts.
+/// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run
+/// on it (their flights end as abandoned); callers on other contexts are answered. A context that merely stopped
+/// answers nobody on it; flights led on it are bounded by their timeouts.
 ///
 /// Boost.Asio 1.81 or newer; standalone Asio if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
@@ -45,7 +46,8 @@
 namespace cacheflight::inline v1 {
 
 /// This caller was cancelled, through its own cancellation slot; the flight goes on if others wait for it. Its code is
-/// `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of the task is not taken for it (rule 14).
+/// `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of the task is not taken
+/// for it (rule 14).
 class caller_cancelled_error : public detail::asio_front::system_error {
  public:
   caller_cancelled_error()
@@ -151,8 +153,9 @@ class task_flight final : public keyed_flight<P, Key> {
     std::atomic<bool> asked{false};
   };
 
-  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine. It has no executor of its own, and is not
-  /// wrapped by a binder, so that co_spawn emits at once, here on the task's executor, instead of dispatching a raw pointer there.
+  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine. It has no executor of its
+  /// own, and is not wrapped by a binder, so that co_spawn emits at once, here on the task's executor, instead of
+  /// dispatching a raw pointer there.
   struct finished {
     using cancellation_slot_type = net::cancellation_slot;
     std::shared_ptr<running> kept;
@@ -331,8 +334,8 @@ class caller : public waiter<P>, private context_guard::parked {
     }
   };
 
-  /// A turn being given to an executor on this thread. An executor that throws destroys the function object it was given: the turn is not
-  /// lost then.
+  /// A turn being given to an executor on this thread. An executor that throws destroys the function object it was
+  /// given: the turn is not lost then.
   struct submission {
     caller* self;
     bool dropped = false, taken = false;
@@ -341,7 +344,8 @@ class caller : public waiter<P>, private context_guard::parked {
   };
   static inline thread_local submission* under_way = nullptr;
 
-  /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that the executor called at once.
+  /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that the
+  /// executor called at once.
   template <class Give>
   [[nodiscard]] bool submit(Give&& give) {
     submission now{this};
@@ -461,7 +465,8 @@ class coroutine_caller final : public caller<P> {
   alignas(std::max_align_t) std::byte storage_[64];
 };
 
-/// What `run` awaits. An asynchronous operation rather than an awaiter, because that is what every version of `asio::awaitable` takes.
+/// What `run` awaits. An asynchronous operation rather than an awaiter, because that is what every version of
+/// `asio::awaitable` takes.
 template <class Caller>
 struct suspension {
   Caller* self;
@@ -662,7 +667,8 @@ auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&
 
 }  // namespace detail::asio_front
 
-/// Tasks that return `asio::awaitable<T, Executor>`: `run` returns an `asio::awaitable` of `std::shared_ptr<T const>` (`void` for `void`).
+/// Tasks that return `asio::awaitable<T, Executor>`: `run` returns an `asio::awaitable` of `std::shared_ptr<T const>`
+/// (`void` for `void`).
 template <class T, class Executor>
 struct front<detail::asio_front::net::awaitable<T, Executor>> {
   template <class Group, class K, class Task>
@@ -671,8 +677,8 @@ struct front<detail::asio_front::net::awaitable<T, Executor>> {
   }
 };
 
-/// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(), load), id)`. On a
-/// strand of its own unless `executor` is one.
+/// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(),
+/// load), id)`. On a strand of its own unless `executor` is one.
 template <class Executor, class F>
   requires(detail::asio_front::net::execution::is_executor<Executor>::value)
 [[nodiscard]] auto on(Executor executor, F task) {
@@ -680,17 +686,18 @@ template <class Executor, class F>
   return detail::asio_front::task_on<Executor, F>(std::move(executor), std::move(task));
 }
 
-/// `flights.run(key, task)` for every completion token: callbacks, `use_future`, `use_awaitable`, `deferred`, `as_tuple`, bound slots,
-/// executors and allocators.
+/// `flights.run(key, task)` for every completion token: callbacks, `use_future`, `use_awaitable`, `deferred`,
+/// `as_tuple`, bound slots, executors and allocators.
 ///
-/// The completion signature is `void(std::exception_ptr, std::shared_ptr<T const>)`, `void(std::exception_ptr)` for `void`. The handler
-/// runs once, on its associated executor (`executor` if it has none), never inside this call; all memory of the operation, obtained from
-/// its associated allocator, is freed before. The task runs on `executor`. Bind arguments with `std::bind_front`. Per-operation
-/// cancellation: total, partial and terminal, with `caller_cancelled_error`. A null task throws `std::invalid_argument`; every other
-/// error of the call reaches the handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
+/// The completion signature is `void(std::exception_ptr, std::shared_ptr<T const>)`, `void(std::exception_ptr)` for
+/// `void`. The handler runs once, on its associated executor (`executor` if it has none), never inside this call; all
+/// memory of the operation, obtained from its associated allocator, is freed before. The task runs on `executor`. Bind
+/// arguments with `std::bind_front`. Per-operation cancellation: total, partial and terminal, with
+/// `caller_cancelled_error`. A null task throws `std::invalid_argument`; every other error of the call reaches the
+/// handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
 ///
-/// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy tokens (`deferred`,
-/// `use_awaitable`) until it is awaited.
+/// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy
+/// tokens (`deferred`, `use_awaitable`) until it is awaited.
 template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
 auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, run_options opts,
                F&& task, Token&& token) {

@@ -7,16 +7,17 @@
 ///
 /// Who runs what. The leader runs the task on its own thread; joiners sleep until the flight is decided, or they leave.
 ///
-/// Leaving. A joiner honours `run_options::wait_timeout` and `run_options::stop_token` at once. A leader that runs the task on its own stack
-/// cannot return before the task does: if its wait times out, it is stopped, or its flight is cancelled or times out, that is decided at
-/// that moment (the others are answered, the key is free, the task's `std::stop_token` is set), and the leader gets that outcome when its
-/// task returns. With `cacheflight::on(executor, task)` the task runs elsewhere, and the leader waits, and leaves, like a joiner.
+/// Leaving. A joiner honours `run_options::wait_timeout` and `run_options::stop_token` at once. A leader that runs the
+/// task on its own stack cannot return before the task does: if its wait times out, it is stopped, or its flight is
+/// cancelled or times out, that is decided at that moment (the others are answered, the key is free, the task's
+/// `std::stop_token` is set), and the leader gets that outcome when its task returns. With `cacheflight::on(executor,
+/// task)` the task runs elsewhere, and the leader waits, and leaves, like a joiner.
 ///
-/// In a coroutine server. `run` with a plain-value task blocks the thread that calls it. Inside a coroutine that is its event loop; and
-/// joining a flight whose task that loop has to drive deadlocks. Return an awaitable there.
+/// In a coroutine server. `run` with a plain-value task blocks the thread that calls it. Inside a coroutine that is its
+/// event loop; and joining a flight whose task that loop has to drive deadlocks. Return an awaitable there.
 ///
-/// Errors are thrown from `run`: the task's own, `timeout_error`, `cancelled_error`, `abandoned_error`, `max_keys_error`,
-/// `type_mismatch_error`, and `caller_stopped_error` for the caller's own stop token.
+/// Errors are thrown from `run`: the task's own, `timeout_error`, `cancelled_error`, `abandoned_error`,
+/// `max_keys_error`, `type_mismatch_error`, and `caller_stopped_error` for the caller's own stop token.
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/work.hpp>

@@ -3,19 +3,22 @@
 
 /// The front for callbacks: nobody waits, a function is called.
 ///
-///     flights.start("user:" + id, std::bind_front(load_user, id), [](std::exception_ptr error, std::shared_ptr<user const> u) { … });
+///     flights.start("user:" + id, std::bind_front(load_user, id),
+///                   [](std::exception_ptr error, std::shared_ptr<user const> u) { … });
 ///
-/// The task returns a plain value, and runs inside `start` (or wherever `cacheflight::on(executor, task)` sends it); or it is callback-style
-/// itself: `cacheflight::answering<user>(task)` has `task(cacheflight::completion<user>, args…)` called, and the task answers through the
-/// completion, once, from any thread, now or later.
+/// The task returns a plain value, and runs inside `start` (or wherever `cacheflight::on(executor, task)` sends it); or
+/// it is callback-style itself: `cacheflight::answering<user>(task)` has `task(cacheflight::completion<user>, args…)`
+/// called, and the task answers through the completion, once, from any thread, now or later.
 ///
-/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, the group's deadline thread after a timeout, the
-/// one that requests a stop; inside `start` if the outcome is there at once. (If that thread is calling one already they queue up behind it,
-/// so that the stack does not grow.) `cacheflight::via(scheduler, callback)` calls it on the scheduler's terms instead: any callable that
-/// takes a copyable `void()`. What a callback throws has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
+/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, the group's deadline thread
+/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once. (If that thread is
+/// calling one already they queue up behind it, so that the stack does not grow.) `cacheflight::via(scheduler,
+/// callback)` calls it on the scheduler's terms instead: any callable that takes a copyable `void()`. What a callback
+/// throws has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
 ///
-/// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as `max_keys_error`, reach the
-/// callback as well; only a null task or callback, and `std::bad_alloc` for the call's own memory, are thrown by `start`.
+/// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
+/// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
+/// memory, are thrown by `start`.
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
@@ -51,8 +54,9 @@ class answer_target {
 
 }  // namespace detail::callback_front
 
-/// How a callback-style task answers, exactly once, from any thread. Move-only. If it is destroyed without an answer, the flight ends with
-/// `abandoned_error` (rule 9). A second answer is refused, and an answer to a flight that was cancelled or timed out is dropped.
+/// How a callback-style task answers, exactly once, from any thread. Move-only. If it is destroyed without an answer,
+/// the flight ends with `abandoned_error` (rule 9). A second answer is refused, and an answer to a flight that was
+/// cancelled or timed out is dropped.
 template <class T>
 class completion {
   using result = detail::result_of_answer<T>;
@@ -68,8 +72,8 @@ class completion {
     if (target_) target_->drop();
   }
 
-  /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws, that exception is
-  /// the answer.
+  /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws,
+  /// that exception is the answer.
   template <class... Value>
     requires(std::is_void_v<T> ? sizeof...(Value) == 0 : sizeof...(Value) == 1)
   bool set_value(Value&&... value) noexcept {
@@ -182,7 +186,8 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     } catch (...) {
       failure = std::current_exception();
     }
-    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does not count.
+    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does
+    // not count.
     switch (answer_.exchange(failure ? answer::settled : answer::expected, std::memory_order_acq_rel)) {
       case answer::starting:
         if (failure) settle(cause::rejected, nullptr, std::move(failure));
@@ -198,7 +203,8 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   }
 
  private:
-  /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it did.
+  /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it
+  /// did.
   enum class answer : unsigned char { starting, expected, dropped, settled };
 
   bool resolve(std::shared_ptr<void const> value) noexcept override {
@@ -355,16 +361,16 @@ class callback_caller final : inline_caller<P> {
 
 }  // namespace detail::callback_front
 
-/// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread. What it throws is the
-/// flight's outcome unless it answered before.
+/// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread.
+/// What it throws is the flight's outcome unless it answered before.
 template <class T, class F>
 [[nodiscard]] auto answering(F task) {
   detail::require_task(task);
   return detail::callback_front::answering_task<T, F>(std::move(task));
 }
 
-/// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it once. If it throws it is
-/// asked again; if it drops the work, the callback is destroyed uncalled.
+/// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it
+/// once. If it throws it is asked again; if it drops the work, the callback is destroyed uncalled.
 template <class Scheduler, class F>
   requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {

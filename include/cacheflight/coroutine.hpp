@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-/// The front for every C++20 coroutine: tasks that return an awaitable. Any coroutine type may await `run`, and the task may return any
-/// awaitable that any coroutine may await:
+/// The front for every C++20 coroutine: tasks that return an awaitable. Any coroutine type may await `run`, and the
+/// task may return any awaitable that any coroutine may await:
 ///
 ///     std::shared_ptr<user const> u = co_await flights.run("user:" + id, fetch_user, id);
 ///
-/// Who resumes whom. The task is started by the leader, on its thread, and runs wherever what it awaits resumes it. Waiters resume on the
-/// thread that ends their wait: inside the call that settles or cancels the flight, on the group's deadline thread after a timeout, inside
-/// `request_stop` if they are stopped. (If that thread is resuming one already they queue up behind it, so that the stack does not grow.)
-/// `co_await flights.run(…).resume_on(scheduler)` resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and
-/// calls it once. If it throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. A leader whose task completed
-/// inside the starting call goes on without having been suspended.
+/// Who resumes whom. The task is started by the leader, on its thread, and runs wherever what it awaits resumes it.
+/// Waiters resume on the thread that ends their wait: inside the call that settles or cancels the flight, on the
+/// group's deadline thread after a timeout, inside `request_stop` if they are stopped. (If that thread is resuming one
+/// already they queue up behind it, so that the stack does not grow.) `co_await flights.run(…).resume_on(scheduler)`
+/// resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and calls it once. If it
+/// throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. A
+/// leader whose task completed inside the starting call goes on without having been suspended.
 ///
-/// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is destroyed while it is
-/// suspended in `run` has left: on any thread until its flight is decided, or its own wait is over; from then on in sequence with its
-/// resumption. A resumed coroutine may destroy others.
+/// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is
+/// destroyed while it is suspended in `run` has left: on any thread until its flight is decided, or its own wait is
+/// over; from then on in sequence with its resumption. A resumed coroutine may destroy others.
 ///
-/// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, once; until then the group, and a key passed as
-/// `std::string_view` or literal, must live. The waiter lives in the awaiting coroutine's frame: joining allocates nothing.
+/// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, once; until then the group, and a key
+/// passed as `std::string_view` or literal, must live. The waiter lives in the awaiting coroutine's frame: joining
+/// allocates nothing.
 ///
 /// Errors are thrown from the `co_await` expression, as by the blocking front.
 
@@ -230,8 +232,8 @@ class [[nodiscard]] operation {
 
 }  // namespace detail::coroutine_front
 
-/// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T` being what the task's
-/// awaitable yields.
+/// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T`
+/// being what the task's awaitable yields.
 template <detail::coroutine_front::awaitable Returned>
   requires(!detail::sender_like<Returned>)
 struct front<Returned> {

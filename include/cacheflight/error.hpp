@@ -10,19 +10,21 @@
 
 namespace cacheflight::inline v1 {
 
-/// Base of the errors that CacheFlight itself reports. An exception of the caller's task is never one of these unless the task threw
-/// it: tasks' exceptions reach every waiter unchanged (contract rule 7).
+/// Base of the errors that CacheFlight itself reports. An exception of the caller's task is never one of these unless
+/// the task threw it: tasks' exceptions reach every waiter unchanged (contract rule 7).
 ///
-/// `what()` is a fixed text and never contains the key (rule 32): it is safe to log. `key()` is there for those who may see it.
-/// Making and copying one does not throw.
+/// `what()` is a fixed text and never contains the key (rule 32): it is safe to log. `key()` is there for those who may
+/// see it. Making and copying one does not throw.
 class error : public std::exception {
  public:
   [[nodiscard]] char const* what() const noexcept override { return what_; }
 
-  /// The key of the call, for string-like keys; empty for keys of other types (see `key_as`), and when memory was too short to copy it.
+  /// The key of the call, for string-like keys; empty for keys of other types (see `key_as`), and when memory was too
+  /// short to copy it.
   [[nodiscard]] std::string_view key() const noexcept { return key_.view.text; }
 
-  /// The key of the call as an object of the group's key type; null if `Key` is another type or the key could not be copied.
+  /// The key of the call as an object of the group's key type; null if `Key` is another type or the key could not be
+  /// copied.
   template <class Key>
   [[nodiscard]] Key const* key_as() const noexcept {
     return key_.view.as<Key>();
@@ -58,15 +60,16 @@ class timeout_error : public error {
   timeout_scope scope_;
 };
 
-/// The call would have started a flight, but `options::max_keys` keys are in flight already (rule 21). Joining always works.
+/// The call would have started a flight, but `options::max_keys` keys are in flight already (rule 21). Joining always
+/// works.
 class max_keys_error : public error {
  public:
   explicit max_keys_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: max_keys flights are up; try again later or raise options::max_keys", std::move(key)) {}
 };
 
-/// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be confused with "you were
-/// cancelled", which every front reports in its own ecosystem's words (rule 14).
+/// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be confused with
+/// "you were cancelled", which every front reports in its own ecosystem's words (rule 14).
 class cancelled_error : public error {
  public:
   explicit cancelled_error(detail::key_copy key = {})
@@ -81,7 +84,8 @@ class type_mismatch_error : public error {
               std::move(key)) {}
 };
 
-/// The task can no longer answer: its coroutine was destroyed, its executor is gone, or its callback was dropped (rule 9).
+/// The task can no longer answer: its coroutine was destroyed, its executor is gone, or its callback was dropped (rule
+/// 9).
 class abandoned_error : public error {
  public:
   explicit abandoned_error(detail::key_copy key = {}) noexcept
@@ -89,8 +93,8 @@ class abandoned_error : public error {
 };
 
 /// This caller was cancelled, through its own `std::stop_token`; the flight goes on if others wait for it. Its code is
-/// `std::errc::operation_canceled`, but the type is its own, so that such an error of the task is not taken for it (rule 14). The Asio
-/// front has `caller_cancelled_error` instead.
+/// `std::errc::operation_canceled`, but the type is its own, so that such an error of the task is not taken for it
+/// (rule 14). The Asio front has `caller_cancelled_error` instead.
 class caller_stopped_error : public std::system_error {
  public:
   caller_stopped_error()

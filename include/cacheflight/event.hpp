@@ -12,8 +12,8 @@
 
 namespace cacheflight::inline v1 {
 
-/// What happened. For one flight, in this order whatever the threads do: `miss`, `task_started`, then exactly one of `task_resolved`,
-/// `task_rejected`, `task_timed_out`, `task_cancelled` (rule 22).
+/// What happened. For one flight, in this order whatever the threads do: `miss`, `task_started`, then exactly one of
+/// `task_resolved`, `task_rejected`, `task_timed_out`, `task_cancelled` (rule 22).
 enum class event_type : std::uint8_t {
   hit,                ///< A caller joined a flight. Before the flight's last event, and before that call completes.
   miss,               ///< A caller found no flight for its key.

@@ -22,8 +22,8 @@
 
 namespace cacheflight::inline v1 {
 
-/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude each other; the
-/// core leaves it undefined, so that a missing header is an error and never another meaning.
+/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude
+/// each other; the core leaves it undefined, so that a missing header is an error and never another meaning.
 ///
 /// A front has `static auto run(Group&, Key, run_options, bound_task)`.
 template <class Returned>
@@ -64,17 +64,18 @@ struct access;
 
 }  // namespace detail
 
-/// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the work runs once and all of
-/// them get the result. Nothing is stored at rest: a coalescer, not a cache.
+/// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the work runs
+/// once and all of them get the result. Nothing is stored at rest: a coalescer, not a cache.
 ///
-/// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and completion
-/// handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls that wait or run are fine
-/// (rule 30); it does not wait for tasks, only for an event callback that runs on the group's own deadline thread, if it is called from
-/// elsewhere.
+/// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and
+/// completion handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls
+/// that wait or run are fine (rule 30); it does not wait for tasks, only for an event callback that runs on the group's
+/// own deadline thread, if it is called from elsewhere.
 ///
-/// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls with
-/// `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must not call the group;
-/// if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an exception happens outside of locks.
+/// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls
+/// with `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must
+/// not call the group; if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an
+/// exception happens outside of locks.
 template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
 class basic_group {
   static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>,
@@ -95,19 +96,22 @@ class basic_group {
   basic_group& operator=(basic_group const&) = delete;
   ~basic_group() { core_->let_go(); }
 
-  /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns and how the caller waits
-  /// depends on what the task returns; see the front's header: `<cacheflight/asio.hpp>` for `asio::awaitable`.
+  /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns and how
+  /// the caller waits depends on what the task returns; see the front's header: `<cacheflight/asio.hpp>` for
+  /// `asio::awaitable`.
   ///
-  /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed as rvalues, destroyed
-  /// when the task has unwound; `std::ref` passes references. If the task takes a leading `std::stop_token` it gets one. Prefer a function
-  /// with bound arguments to a capturing lambda written inside a `co_await` expression: g++ 12 destroys such a closure twice.
+  /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed
+  /// as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task takes a leading
+  /// `std::stop_token` it gets one. Prefer a function with bound arguments to a capturing lambda written inside a
+  /// `co_await` expression: g++ 12 destroys such a closure twice.
   ///
-  /// The key is bound like an argument: a `std::string` is copied or moved into the call, a `std::string_view` or literal is borrowed until
-  /// the call has been awaited; only a caller that leads makes a key of it.
+  /// The key is bound like an argument: a `std::string` is copied or moved into the call, a `std::string_view` or
+  /// literal is borrowed until the call has been awaited; only a caller that leads makes a key of it.
   ///
-  /// Errors, where the front delivers them: what the task threw, unchanged (rule 7); `timeout_error`, `cancelled_error`,
-  /// `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could neither join nor lead; what hashing, comparing or
-  /// binding threw, and `std::bad_alloc`, for this call alone (rule 31). A null task throws `std::invalid_argument` at once.
+  /// Errors, where the front delivers them: what the task threw, unchanged (rule 7); `timeout_error`,
+  /// `cancelled_error`, `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could neither join
+  /// nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call alone (rule 31). A null
+  /// task throws `std::invalid_argument` at once.
   ///
   /// Average complexity: one hash, one lock and one lookup to join, two more and an allocation to lead.
   template <class K, class F, class... Args>
@@ -124,9 +128,10 @@ class basic_group {
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
-  /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the outcome
-  /// (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs `<cacheflight/callback.hpp>`, which
-  /// says which tasks, and who calls.
+  /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the
+  /// outcome
+  /// (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
+  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls.
   template <class K, class F, class Callback>
     requires(!detail::options_argument<F>)
   void start(K&& key, F&& task, Callback&& callback) {
@@ -153,12 +158,13 @@ class basic_group {
     });
   }
 
-  /// Joinable flights. Exact at rest; while calls are in progress, a number that was right for each part of the table when it was read.
+  /// Joinable flights. Exact at rest; while calls are in progress, a number that was right for each part of the table
+  /// when it was read.
   [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
 
-  /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is free and the outcome of every
-  /// waiter is `cancelled_error`; the task has been asked to stop, and what it still yields is dropped (rules 13 and 15). Returns false if
-  /// no joinable flight had the key.
+  /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is free and
+  /// the outcome of every waiter is `cancelled_error`; the task has been asked to stop, and what it still yields is
+  /// dropped (rules 13 and 15). Returns false if no joinable flight had the key.
   template <class K>
   bool cancel(K const& key) {
     return with_probe(key, [this](auto const& probe) {

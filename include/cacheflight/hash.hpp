@@ -13,8 +13,9 @@
 
 namespace cacheflight::inline v1 {
 
-/// SipHash-1-3 of text, keyed with a random 128-bit seed that each object draws for itself: whoever chooses the keys cannot aim them
-/// at one bucket (rule 32). Transparent: `std::string`, `std::string_view` and literals hash alike. Copies share the seed.
+/// SipHash-1-3 of text, keyed with a random 128-bit seed that each object draws for itself: whoever chooses the keys
+/// cannot aim them at one bucket (rule 32). Transparent: `std::string`, `std::string_view` and literals hash alike.
+/// Copies share the seed.
 class keyed_string_hash {
  public:
   using is_transparent = void;

@@ -34,8 +34,8 @@ template <class Rep, class Period>
 
 }  // namespace detail
 
-/// How a group behaves. Chainable: `options().max_keys(10'000).default_timeout(5s)`. Not thread-safe; read once, by the group's
-/// constructor.
+/// How a group behaves. Chainable: `options().max_keys(10'000).default_timeout(5s)`. Not thread-safe; read once, by the
+/// group's constructor.
 class options {
  public:
   options() noexcept {}
@@ -45,25 +45,26 @@ class options {
   options& operator=(options&&) noexcept = default;
   ~options() {}
 
-  /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`, joining always works
-  /// (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
+  /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`,
+  /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
   options& max_keys(std::size_t count) {
     if (count == 0) throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
     max_keys_ = count;
     return *this;
   }
 
-  /// The `timeout` of calls that do not set their own (rule 17). Throws `std::invalid_argument` if it is zero or negative; a duration
-  /// beyond the clock's range means none.
+  /// The `timeout` of calls that do not set their own (rule 17). Throws `std::invalid_argument` if it is zero or
+  /// negative; a duration beyond the clock's range means none.
   template <class Rep, class Period>
   options& default_timeout(std::chrono::duration<Rep, Period> value) {
     default_timeout_ = detail::checked_limit(value, "default_timeout");
     return *this;
   }
 
-  /// Called for every event, outside of all locks, on the thread that made the transition (rule 26): it must be thread-safe, may call
-  /// the group, must not wait for its own key, and should be quick: waiters are released after a flight's last event. What it throws
-  /// changes nothing and is counted in `statistics::callback_failures`. Throws `std::invalid_argument` if `callback` is empty.
+  /// Called for every event, outside of all locks, on the thread that made the transition (rule 26): it must be
+  /// thread-safe, may call the group, must not wait for its own key, and should be quick: waiters are released after a
+  /// flight's last event. What it throws changes nothing and is counted in `statistics::callback_failures`. Throws
+  /// `std::invalid_argument` if `callback` is empty.
   options& on_event(std::function<void(event const&)> callback) {
     if (!callback) throw std::invalid_argument("cacheflight: on_event needs a callable; leave it out for no events");
     on_event_ = std::move(callback);
@@ -92,9 +93,10 @@ class run_options {
   run_options& operator=(run_options&&) noexcept = default;
   ~run_options() {}
 
-  /// Bounds the task of the flight that this call starts, counted from the call; ignored if it joins one. When it runs out every
-  /// waiter gets `timeout_error` at once, even if the task ignores its stop request (rule 17). Overrides the group's default. Throws
-  /// `std::invalid_argument` if it is zero or negative; a duration beyond the clock's range means none.
+  /// Bounds the task of the flight that this call starts, counted from the call; ignored if it joins one. When it runs
+  /// out every waiter gets `timeout_error` at once, even if the task ignores its stop request (rule 17). Overrides the
+  /// group's default. Throws `std::invalid_argument` if it is zero or negative; a duration beyond the clock's range
+  /// means none.
   template <class Rep, class Period>
   run_options& timeout(std::chrono::duration<Rep, Period> value) {
     timeout_ = detail::checked_limit(value, "timeout");
@@ -109,8 +111,8 @@ class run_options {
     return *this;
   }
 
-  /// Bounds this caller's own wait, as leader or joiner: it gets `timeout_error` with `timeout_scope::wait` and leaves; nobody else
-  /// notices, unless it was the last (rule 18). Throws `std::invalid_argument` if it is zero or negative.
+  /// Bounds this caller's own wait, as leader or joiner: it gets `timeout_error` with `timeout_scope::wait` and leaves;
+  /// nobody else notices, unless it was the last (rule 18). Throws `std::invalid_argument` if it is zero or negative.
   template <class Rep, class Period>
   run_options& wait_timeout(std::chrono::duration<Rep, Period> value) {
     wait_timeout_ = detail::checked_limit(value, "wait_timeout");
@@ -123,8 +125,8 @@ class run_options {
     return *this;
   }
 
-  /// Cancels this caller, on any thread, when a stop is requested: it leaves at once, alone, and gets what its front says for "you were
-  /// cancelled" (rule 11). Not to be confused with the token that a task may take.
+  /// Cancels this caller, on any thread, when a stop is requested: it leaves at once, alone, and gets what its front
+  /// says for "you were cancelled" (rule 11). Not to be confused with the token that a task may take.
   run_options& stop_token(std::stop_token token) noexcept {
     stop_token_ = std::move(token);
     return *this;

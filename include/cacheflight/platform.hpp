@@ -33,8 +33,8 @@ class thread_driver {
  public:
   using time_point = typename Clock::time_point;
 
-  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it, lives as long as
-  /// the thread.
+  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it,
+  /// lives as long as the thread.
   void ensure(deadline_work<Clock>& work) {
     if (up_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
@@ -50,8 +50,9 @@ class thread_driver {
     changed_.notify_all();
   }
 
-  /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the deadline can be seen by
-  /// `run_due`: the thread announces "wake me for anything" before it looks, so a deadline is either seen or wakes it.
+  /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the
+  /// deadline can be seen by `run_due`: the thread announces "wake me for anything" before it looks, so a deadline is
+  /// either seen or wakes it.
   void arm(time_point when) noexcept {
     if (when >= wake_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
@@ -60,8 +61,8 @@ class thread_driver {
     changed_.notify_all();
   }
 
-  /// Nothing will be armed any more. Returns when no user code runs on the thread, unless called on it. If refused hand-overs are still
-  /// to be tried again, the thread stays for them and ends by itself.
+  /// Nothing will be armed any more. Returns when no user code runs on the thread, unless called on it. If refused
+  /// hand-overs are still to be tried again, the thread stays for them and ends by itself.
   void close() noexcept {
     std::unique_lock lock(mutex_);
     closed_ = true;
@@ -128,7 +129,8 @@ class thread_driver {
 /// Where another thread's step could matter, outside of locks: before a transition of the core.
 enum class core_step { enter, arm, settle, leave, cancel, clear };
 
-/// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a schedule explorer.
+/// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a
+/// schedule explorer.
 struct std_platform {
   using mutex = std::mutex;
   using clock = std::chrono::steady_clock;

@@ -3,19 +3,21 @@
 
 /// The front for senders (P2300, `std::execution` in C++26): tasks that return a sender make `run` return one.
 ///
-/// Written against the standard's member interface: `sender_concept`, `completion_signatures`, `connect`, `start`, `set_value`, `set_error`,
-/// `set_stopped`, `get_env`, `query`. Where the standard library has `<execution>` with senders, its tags are used; elsewhere the ones in
-/// `cacheflight::execution` below, which have the same names, stand in. No implementation of P2300 is packaged for the platforms this is
-/// tested on, so the tests use a minimal receiver and sender of their own.
+/// Written against the standard's member interface: `sender_concept`, `completion_signatures`, `connect`, `start`,
+/// `set_value`, `set_error`, `set_stopped`, `get_env`, `query`. Where the standard library has `<execution>` with
+/// senders, its tags are used; elsewhere the ones in `cacheflight::execution` below, which have the same names, stand
+/// in. No implementation of P2300 is packaged for the platforms this is tested on, so the tests use a minimal receiver
+/// and sender of their own.
 ///
 /// `run(key, task, args...)` completes with `set_value(std::shared_ptr<T const>)` (`set_value()` for `void`), with
-/// `set_error(std::exception_ptr)` for every error of the flight or the call, or with `set_stopped()` if the receiver's own stop token made this
-/// caller leave. `T` is what the task's sender sends: one value or none. A task's sender that completes with `set_stopped` without having been
-/// asked to has not answered: the flight ends as abandoned.
+/// `set_error(std::exception_ptr)` for every error of the flight or the call, or with `set_stopped()` if the receiver's
+/// own stop token made this caller leave. `T` is what the task's sender sends: one value or none. A task's sender that
+/// completes with `set_stopped` without having been asked to has not answered: the flight ends as abandoned.
 ///
-/// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if the outcome is there at
-/// once. Leaving: the stop token of the receiver's environment. The operation state is the waiter: joining allocates nothing. An operation
-/// state must not be destroyed between `start` and its completion, as everywhere in P2300.
+/// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if
+/// the outcome is there at once. Leaving: the stop token of the receiver's environment. The operation state is the
+/// waiter: joining allocates nothing. An operation state must not be destroyed between `start` and its completion, as
+/// everywhere in P2300.
 
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>

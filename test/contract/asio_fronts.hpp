@@ -14,7 +14,8 @@ namespace cacheflight_test {
 
 namespace net = boost::asio;
 
-/// An asynchronous operation in the test's hands: completes, is cancelled, or loses its handler when `task_state::open_gate` is called.
+/// An asynchronous operation in the test's hands: completes, is cancelled, or loses its handler when
+/// `task_state::open_gate` is called.
 struct wait_at_gate {
   task_state* task;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// What the contract means in Asio's own terms: executors, slots, contexts. The scenarios that every front shares are in contract_test.cpp.
+// What the contract means in Asio's own terms: executors, slots, contexts. The scenarios that every front shares are in
+// contract_test.cpp.
 
 #include "asio_fronts.hpp"
 
@@ -486,7 +487,7 @@ TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its
   EXPECT_TRUE(done);
 }
 
-// ---- strands, whose inner executor refuses -----------------------------------------------------------------------------------------
+// ---- strands, whose inner executor refuses ------------------------------------------------------------------------
 
 TEST(R10, asio_a_hand_over_to_a_strand_that_is_refused_does_not_wedge_the_strand) {
   manual_group flights;
@@ -543,7 +544,7 @@ TEST(R16, asio_a_refused_stop_request_reaches_the_task_later) {
   }
 }
 
-// ---- contexts that go ---------------------------------------------------------------------------------------------------------------
+// ---- contexts that go ---------------------------------------------------------------------------------------------
 
 TEST(R30, asio_a_handler_elsewhere_outlives_the_context_that_the_call_was_made_on) {
   manual_group flights;
@@ -625,7 +626,7 @@ TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
   EXPECT_EQ(a.value->number, 7);
 }
 
-// ---- result types -------------------------------------------------------------------------------------------------------------------
+// ---- result types -------------------------------------------------------------------------------------------------
 
 net::awaitable<void> yields_nothing(task_ptr task, sentinel) {
   ++task->invoked;

@@ -221,7 +221,7 @@ TEST(R29, a_resumed_waiter_may_destroy_others_that_are_settled_and_not_resumed_y
   EXPECT_EQ(front.calls.size(), 1u);
 }
 
-// ---- rule 26 on two threads ------------------------------------------------------------------------------------------------------
+// ---- rule 26 on two threads ---------------------------------------------------------------------------------------
 
 TEST(R26, nobody_blocks_for_a_callback_and_its_thread_delivers_the_last_event_and_releases_the_waiters) {
   std::latch in_hit(1), may_return(1);
@@ -286,7 +286,8 @@ TEST(R26, a_task_is_asked_to_stop_at_once_even_while_an_event_is_being_delivered
   EXPECT_TRUE(joining.calls[0]->failed_with<cacheflight::cancelled_error>());
 }
 
-// A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it must not touch it again.
+// A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it must not
+// touch it again.
 TEST(R26, who_closes_a_flight_whose_end_another_thread_announces_does_not_touch_it_afterwards) {
   for (bool const by_clear : {false, true}) {
     std::latch in_hit(1), may_return(1);
@@ -393,7 +394,7 @@ TEST(R30, a_callback_may_destroy_the_group_that_clears) {
   }
 }
 
-// ---- rules 1 and 21 on several threads -------------------------------------------------------------------------------------------
+// ---- rules 1 and 21 on several threads ----------------------------------------------------------------------------
 
 TEST(R01, many_threads_and_one_key_make_one_flight) {
   constexpr int threads = 4, rounds = 300;
@@ -486,7 +487,7 @@ TEST(R21, a_place_is_free_for_the_next_as_soon_as_a_flight_is_decided) {
   front.pump();
 }
 
-// ---- rule 31: what fails before a flight is visible fails alone --------------------------------------------------------------------
+// ---- rule 31: what fails before a flight is visible fails alone ---------------------------------------------------
 
 struct moody_key {
   int id = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The coroutine front without a scheduler: who resumes whom, frames that are destroyed, stacks that do not grow. Then callbacks and senders
-// in the same respects.
+// The coroutine front without a scheduler: who resumes whom, frames that are destroyed, stacks that do not grow. Then
+// callbacks and senders in the same respects.
 
 #include "std_fronts.hpp"
 #include <cacheflight/asio.hpp>
@@ -186,7 +186,8 @@ TEST(R29, coroutine_a_leader_destroyed_by_what_its_own_start_released) {
       if (leader.handle) leader.handle.destroy(), destroyed = true;
     });
   };
-  // The handle is known only when the coroutine has suspended or run on; so this leader is never destroyed here, and goes on at once.
+  // The handle is known only when the coroutine has suspended or run on; so this leader is never destroyed here, and
+  // goes on at once.
   leader = wait_for(flights, "k", {}, task, leader_out);
   EXPECT_EQ(leader_out.number, 7);
   EXPECT_EQ(joiner_out.number, 7);
@@ -255,7 +256,7 @@ TEST(R31, coroutine_errors_of_the_call_are_thrown_where_it_is_awaited) {
   two.handle.destroy();
 }
 
-// ---- callbacks ---------------------------------------------------------------------------------------------------------------------
+// ---- callbacks ----------------------------------------------------------------------------------------------------
 
 TEST(R28, callback_without_a_scheduler_is_called_by_the_thread_that_ends_the_wait) {
   cacheflight::group flights;
@@ -427,7 +428,7 @@ TEST(R29, coroutine_a_joiner_where_its_leader_was_is_not_taken_for_it) {
   for (auto const& f : frames) f.handle.destroy();
 }
 
-// ---- senders -----------------------------------------------------------------------------------------------------------------------
+// ---- senders ------------------------------------------------------------------------------------------------------
 
 struct noting_receiver {
   using receiver_concept = ex::receiver_t;

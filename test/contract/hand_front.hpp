@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A front without any runtime: the core's answers interpreted by hand. Shows what a front has to do, and lets tests stop between steps.
+// A front without any runtime: the core's answers interpreted by hand. Shows what a front has to do, and lets tests
+// stop between steps.
 
 #include "front.hpp"
 

@@ -2,7 +2,8 @@
 
 #pragma once
 
-// The contract, rule by rule: scenarios for every front. A scenario that needs what only one front has stands in that front's own test file.
+// The contract, rule by rule: scenarios for every front. A scenario that needs what only one front has stands in that
+// front's own test file.
 
 #include "fixture.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 
 TYPED_TEST_SUITE(contract, fronts, front_names);
 
-// ---- one flight per key ------------------------------------------------------------------------------------------------------------
+// ---- one flight per key -------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R01_joiners_wait_for_one_execution_and_their_tasks_never_run) {
   auto const lead = make_task(), other = make_task();
@@ -116,8 +117,8 @@ TYPED_TEST(contract, R04_a_late_end_of_an_old_flight_does_not_touch_a_newer_one)
 }
 
 TYPED_TEST(contract, R05_user_code_runs_outside_of_locks) {
-  // expect_unlocked() stands in every task, callback, stop request, handler and destructor of this suite; here they all run once, and
-  // call the group besides.
+  // expect_unlocked() stands in every task, callback, stop request, handler and destructor of this suite; here they all
+  // run once, and call the group besides.
   this->make_recording_group(options().max_keys(2));
   auto const task = make_task(), doomed = make_task();
   auto const ask = [&] { (void)this->flights->stats(), (void)this->flights->has("k"), (void)this->flights->size(); };
@@ -136,7 +137,7 @@ TYPED_TEST(contract, R05_user_code_runs_outside_of_locks) {
   this->expect_at_rest();
 }
 
-// ---- results and errors ------------------------------------------------------------------------------------------------------------
+// ---- results and errors -------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R06_every_waiter_gets_the_same_object) {
   auto const task = make_task();
@@ -220,7 +221,7 @@ TYPED_TEST(contract, R10_each_call_completes_exactly_once) {
   this->expect_at_rest();
 }
 
-// ---- leaving, cancelling, clearing --------------------------------------------------------------------------------------------------
+// ---- leaving, cancelling, clearing --------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R11_a_joiner_leaves_alone_and_at_once) {
   auto const task = make_task();
@@ -373,7 +374,7 @@ TYPED_TEST(contract, R16_a_task_is_asked_to_stop_once_and_only_when_its_flight_i
   this->resolve(doomed, 1);
 }
 
-// ---- time --------------------------------------------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R17_the_leaders_timeout_ends_the_flight_for_everybody_even_if_the_task_ignores_it) {
   auto const task = make_task();
@@ -560,7 +561,7 @@ TYPED_TEST(contract, R20_no_thread_for_deadlines_fails_the_call_that_needs_it_al
   this->expect_at_rest();
 }
 
-// ---- limits ------------------------------------------------------------------------------------------------------------------------
+// ---- limits -------------------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R21_at_the_cap_misses_are_refused_and_joins_work) {
   this->make_recording_group(options().max_keys(2));
@@ -593,7 +594,7 @@ TYPED_TEST(contract, R21_at_the_cap_misses_are_refused_and_joins_work) {
   EXPECT_EQ(at->metadata, "third");
 }
 
-// ---- events and books --------------------------------------------------------------------------------------------------------------
+// ---- events and books ---------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R22_events_of_a_flight_come_in_order) {
   this->make_recording_group();
@@ -744,7 +745,7 @@ TYPED_TEST(contract, R26_a_hit_callback_that_ends_the_flight_is_followed_by_its_
   this->expect_at_rest();
 }
 
-// ---- threads and lifetime ----------------------------------------------------------------------------------------------------------
+// ---- threads and lifetime -----------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R27_tasks_and_callers_may_call_the_group) {
   auto const outer = make_task(), inner = make_task();
@@ -808,7 +809,7 @@ TYPED_TEST(contract, R30_the_group_may_be_destroyed_by_a_callback_of_its_own_cal
   EXPECT_TRUE(a.value && b.value);
 }
 
-// ---- secrets -----------------------------------------------------------------------------------------------------------------------
+// ---- secrets ------------------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {
   this->make_group(options().max_keys(1));

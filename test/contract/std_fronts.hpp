@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The fronts that need only the standard library: coroutines, callbacks, senders. They end a wait on the thread that ended it; here that
-// thread puts the caller into a queue that the test pumps, through the scheduler that each front lets its callers name. (A sender's
-// receiver has none; there the test's receiver queues itself.) What happens without a scheduler is in the fronts' own tests.
+// The fronts that need only the standard library: coroutines, callbacks, senders. They end a wait on the thread that
+// ended it; here that thread puts the caller into a queue that the test pumps, through the scheduler that each front
+// lets its callers name. (A sender's receiver has none; there the test's receiver queues itself.) What happens without
+// a scheduler is in the fronts' own tests.
 
 #include "../support/coroutines.hpp"
 #include "front.hpp"
@@ -72,7 +73,7 @@ struct std_front_base : front_traits {
   }
 };
 
-// ---- any coroutine -----------------------------------------------------------------------------------------------------------------
+// ---- any coroutine ------------------------------------------------------------------------------------------------
 
 /// Waits until the test opens the gate, or destroys the coroutine that waits for this one.
 struct coroutine_gate {
@@ -134,7 +135,7 @@ struct coroutine_front : std_front_base {
   }
 };
 
-// ---- callbacks ---------------------------------------------------------------------------------------------------------------------
+// ---- callbacks ----------------------------------------------------------------------------------------------------
 
 template <class Answer>
 void answering_task(cacheflight::completion<Answer> done, task_ptr task, sentinel own) {
@@ -199,7 +200,7 @@ struct callback_front : std_front_base {
   }
 };
 
-// ---- senders -----------------------------------------------------------------------------------------------------------------------
+// ---- senders ------------------------------------------------------------------------------------------------------
 
 namespace ex = cacheflight::execution;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Threads that block in `run`. Each call has a thread, and so has each task, which `on` sends there, so that a leader waits like a joiner;
-// leaders on their own stack are in threads_test.cpp.
+// Threads that block in `run`. Each call has a thread, and so has each task, which `on` sends there, so that a leader
+// waits like a joiner; leaders on their own stack are in threads_test.cpp.
 
 #include "fixture.hpp"
 #include <cacheflight/blocking.hpp>

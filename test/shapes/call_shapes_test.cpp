@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every shape of call that the documentation publishes, inside coroutines, as leader and as joiner: nothing is destroyed twice, nothing
-// is left behind. Lambdas do not stand inside co_await expressions (scripts/lint-co-await), except where only g++ can see them.
+// Every shape of call that the documentation publishes, inside coroutines, as leader and as joiner: nothing is
+// destroyed twice, nothing is left behind. Lambdas do not stand inside co_await expressions (scripts/lint-co-await),
+// except where only g++ can see them.
 #include "support.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -404,7 +405,8 @@ net::awaitable<void> async_run_with_named_closure(group& flights) {
 TEST(call_shapes, async_run_with_named_closure) { check(async_run_with_named_closure); }
 
 #if !defined(__clang__)
-// The lambdas that are safe inside a co_await expression. Hidden from clang, and so from the lint that keeps the others out.
+// The lambdas that are safe inside a co_await expression. Hidden from clang, and so from the lint that keeps the others
+// out.
 
 net::awaitable<void> inline_captureless_lambda(group& flights) {
   auto got = co_await flights.run(

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out on few keys, with tasks that
-// complete inline, after some turns, on another pool, that ignore being asked to stop, or do nothing else.
+// Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out on few
+// keys, with tasks that complete inline, after some turns, on another pool, that ignore being asked to stop, or do
+// nothing else.
 
 #include "support.hpp"
 
@@ -25,7 +26,8 @@
 
 namespace stress {
 
-/// Checks what the event callback is told: per flight `miss`, `task_started`, then one end, all hits before it (rule 22).
+/// Checks what the event callback is told: per flight `miss`, `task_started`, then one end, all hits before it (rule
+/// 22).
 class event_checker {
  public:
   void operator()(cacheflight::event const& e) {

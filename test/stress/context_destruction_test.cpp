@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Contexts are destroyed with waiters and tasks inside, while callers on other contexts wait for the same flights: those are answered.
+// Contexts are destroyed with waiters and tasks inside, while callers on other contexts wait for the same flights:
+// those are answered.
 #include "support.hpp"
 
 #include <boost/asio/co_spawn.hpp>

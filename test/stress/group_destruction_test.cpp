@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The group is destroyed while callers on several contexts wait: all of them are answered, and tasks that run on touch nothing that is
-// gone (rule 30).
+// The group is destroyed while callers on several contexts wait: all of them are answered, and tasks that run on touch
+// nothing that is gone (rule 30).
 #include "support.hpp"
 
 #include <boost/asio/co_spawn.hpp>

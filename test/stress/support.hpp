@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the stress tests share. CACHEFLIGHT_SEED repeats a run's random choices (not its schedule), CACHEFLIGHT_STRESS_OPS sets its length.
+// What the stress tests share. CACHEFLIGHT_SEED repeats a run's random choices (not its schedule),
+// CACHEFLIGHT_STRESS_OPS sets its length.
 
 #include <cacheflight/asio.hpp>
 #include <cacheflight/cacheflight.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A platform in the tests' hands: a clock that moves when told to, no deadline thread, and a mutex that knows whether this thread
-// holds it, so that user code under a lock of ours is caught wherever it runs.
+// A platform in the tests' hands: a clock that moves when told to, no deadline thread, and a mutex that knows whether
+// this thread holds it, so that user code under a lock of ours is caught wherever it runs.
 
 #include <cacheflight/cacheflight.hpp>
 

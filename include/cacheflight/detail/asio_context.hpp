@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the Asio front must know of executors and their contexts: which Asio, when a context goes, and how to reach a strand.
+// What the Asio front must know of executors and their contexts: which Asio, when a context goes, and how to reach a
+// strand.
 
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/list.hpp>
@@ -74,8 +75,8 @@ using system_error = ::boost::system::system_error;
 
 namespace detail::asio_front {
 
-/// Outlives its execution context, whose service it is: lets other threads post to the context only while it stands, and destroys what
-/// waits on it when it goes.
+/// Outlives its execution context, whose service it is: lets other threads post to the context only while it stands,
+/// and destroys what waits on it when it goes.
 class context_guard final : public pinned {
  public:
   /// A caller that waits on the context.
@@ -166,8 +167,9 @@ class context_guard final : public pinned {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// No thread runs handlers of the context any more. Who hands over to it now, from elsewhere, is waited for; from then on nobody does.
-  /// Those who wait are evicted; those whose turn is posted are destroyed with the context's queue.
+  /// No thread runs handlers of the context any more. Who hands over to it now, from elsewhere, is waited for; from
+  /// then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
+  /// queue.
   void shut_down() noexcept {
     down_.store(true);
     std::unique_lock lock(mutex_);
@@ -195,9 +197,9 @@ inline constexpr bool is_strand<net::strand<Inner>> = true;
 
 /// Calls `f` with the strand that `ex` is, or with `ex`.
 ///
-/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if that throws. So whatever goes
-/// to a strand from elsewhere is first posted to the inner executor, which refuses cleanly, and dispatched to the strand from there, where
-/// only the allocation before the queueing can throw.
+/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if that
+/// throws. So whatever goes to a strand from elsewhere is first posted to the inner executor, which refuses cleanly,
+/// and dispatched to the strand from there, where only the allocation before the queueing can throw.
 template <class Executor, class F>
 auto with_strand(Executor const& ex, F&& f) {
   if constexpr (std::is_same_v<Executor, net::any_io_executor>) {

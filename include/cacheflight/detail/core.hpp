@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts interpret the answers.
+// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts interpret the
+// answers.
 //
 //   enter    join the flight of a key, or lead a new one          rules 1, 2, 8, 21
 //   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
@@ -15,20 +16,21 @@
 //   why == open    joinable                    (never)
 //   why != open    doomed, "detached"          settled
 //
-// Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the table, and then announces
-// it: last event, waiters, stop request. Only `close()` and `enter()` change the table, so what is in it is joinable (rules 1 to 4).
+// Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the table, and
+// then announces it: last event, waiters, stop request. Only `close()` and `enter()` change the table, so what is in it
+// is joinable (rules 1 to 4).
 //
 // Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash, equality).
 //
-// References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and one for each
-// waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs none. A flight holds its shard,
-// the shards hold the core.
+// References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and
+// one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs
+// none. A flight holds its shard, the shards hold the core.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
-//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave; or its executor refused, and
-//              it is in the shard's list (rule 10: the driver tries again)
+//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave;
+//              or its executor refused, and it is in the shard's list (rule 10: the driver tries again)
 // It is touched by nobody else after `hand_over()` succeeded.
 
 #include <cacheflight/detail/flight.hpp>
@@ -87,7 +89,7 @@ class core final : public deadline_work<typename P::clock> {
   [[nodiscard]] options const& settings() const noexcept { return options_; }
   [[nodiscard]] typename P::driver& driver() noexcept { return driver_; }
 
-  // ---- transitions -----------------------------------------------------------------------------------------------------------------
+  // ---- transitions ------------------------------------------------------------------------------------------------
 
   /// A flight that was built and is not visible to others: if it is not admitted, it is destroyed.
   class unseen_flight {
@@ -103,10 +105,11 @@ class core final : public deadline_work<typename P::clock> {
     flight_type* flight_ = nullptr;
   };
 
-  /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into `fresh`; from then
-  /// on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to be armed or left; `leads` has also
-  /// given the caller the task's reference: `settle` must follow. The others have changed nothing but the books. Throws what `same`,
-  /// `build` and starting the driver throw, and has then changed nothing.
+  /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into
+  /// `fresh`; from then on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to
+  /// be armed or left; `leads` has also given the caller the task's reference: `settle` must follow. The others have
+  /// changed nothing but the books. Throws what `same`, `build` and starting the driver throw, and has then changed
+  /// nothing.
   template <class Same, class Build>
   [[nodiscard]] admission enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
@@ -187,13 +190,15 @@ class core final : public deadline_work<typename P::clock> {
     emit(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
   }
 
-  /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not invoke the task.
+  /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
+  /// invoke the task.
   [[nodiscard]] static bool may_start(flight_type& f) noexcept {
     std::scoped_lock lock(f.home_->mutex);
     return f.why_ == cause::open;
   }
 
-  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds the task's reference.
+  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds the
+  /// task's reference.
   static void stoppable(flight_type& f) noexcept {
     shard<P>& s = *f.home_;
     {
@@ -205,7 +210,8 @@ class core final : public deadline_work<typename P::clock> {
     ask_to_stop(f);
   }
 
-  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule 15).
+  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule
+  /// 15).
   static void settle(flight_type& f, cause why, std::shared_ptr<void const> value,
                      std::exception_ptr exception) noexcept {
     shard<P>& s = *f.home_;
@@ -227,8 +233,8 @@ class core final : public deadline_work<typename P::clock> {
     release(f);
   }
 
-  /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing if it is too late and
-  /// the flight's outcome is on its way. On any thread.
+  /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing
+  /// if it is too late and the flight's outcome is on its way. On any thread.
   static void leave(waiter_type& w) noexcept {
     shard<P>& s = *w.flight_->home_;
     core& owner = *s.owner;
@@ -261,8 +267,8 @@ class core final : public deadline_work<typename P::clock> {
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
   static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr)); }
 
-  /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any more. False: it was
-  /// released, and the turn it was given must be dropped by who has it; `finish` must follow then.
+  /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any
+  /// more. False: it was released, and the turn it was given must be dropped by who has it; `finish` must follow then.
   [[nodiscard]] static bool withdraw(waiter_type& w) noexcept {
     if (!w.flight_) return true;
     flight_type& f = *w.flight_;
@@ -348,7 +354,7 @@ class core final : public deadline_work<typename P::clock> {
     release(s);
   }
 
-  // ---- questions -------------------------------------------------------------------------------------------------------------------
+  // ---- questions --------------------------------------------------------------------------------------------------
 
   template <class Same>
   [[nodiscard]] bool has(std::uint64_t hash, Same&& same) const {
@@ -378,7 +384,7 @@ class core final : public deadline_work<typename P::clock> {
     return sum;
   }
 
-  // ---- time ------------------------------------------------------------------------------------------------------------------------
+  // ---- time -------------------------------------------------------------------------------------------------------
 
   /// Everything that is due: deadlines, hand-overs and stop requests that were refused.
   time_point run_due() noexcept override {
@@ -507,8 +513,8 @@ class core final : public deadline_work<typename P::clock> {
     return w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
   }
 
-  /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever concludes gives it its
-  /// turn afterwards, so that nothing is pinned while callbacks run.
+  /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever
+  /// concludes gives it its turn afterwards, so that nothing is pinned while callbacks run.
   [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how,
                                       list<waiter_type>& leaver) noexcept {
     unqueue(s, w);
@@ -599,8 +605,8 @@ class core final : public deadline_work<typename P::clock> {
     }
   }
 
-  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its end is ours to
-  /// announce (rule 26).
+  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
+  /// end is ours to announce (rule 26).
   static void end_emit(flight_type& f) noexcept {
     bool ours;
     {

@@ -26,8 +26,9 @@ struct deadline_node {
   ~deadline_node() = default;
 };
 
-/// A pairing heap of nodes that live with their owners: nothing allocates or throws. Push is O(1), and so is removing what has nothing
-/// below it, as deadlines mostly have that are armed in order and disarmed before they fire; otherwise removal is O(log n) amortized.
+/// A pairing heap of nodes that live with their owners: nothing allocates or throws. Push is O(1), and so is removing
+/// what has nothing below it, as deadlines mostly have that are armed in order and disarmed before they fire; otherwise
+/// removal is O(log n) amortized.
 template <class TimePoint>
 class deadline_heap {
  public:

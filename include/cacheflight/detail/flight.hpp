@@ -21,8 +21,8 @@
 
 namespace cacheflight::inline v1 {
 
-/// The books of a group (rule 23). When no call is in progress they balance: `misses == started + max_keys_rejected` and
-/// `started == resolved + rejected + timed_out + cancelled`.
+/// The books of a group (rule 23). When no call is in progress they balance: `misses == started + max_keys_rejected`
+/// and `started == resolved + rejected + timed_out + cancelled`.
 struct statistics {
   std::uint64_t hits = 0;               ///< Calls that joined a flight.
   std::uint64_t misses = 0;             ///< Calls that found none.
@@ -79,8 +79,8 @@ struct unpinner {
 };
 using pin_guard = std::unique_ptr<pinned, unpinner>;
 
-/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after `finish`, or after
-/// `withdraw`.
+/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after
+/// `finish`, or after `withdraw`.
 template <class P>
 class waiter : public list_node, private deadline_node<typename P::clock::time_point> {
  public:
@@ -89,13 +89,13 @@ class waiter : public list_node, private deadline_node<typename P::clock::time_p
   waiter(waiter const&) = delete;
   waiter& operator=(waiter const&) = delete;
 
-  /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If it returns true
-  /// the waiter may be gone already.
+  /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If
+  /// it returns true the waiter may be gone already.
   [[nodiscard]] virtual bool hand_over() noexcept = 0;
 
-  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the caller, say its
-  /// context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is done. False: it is about to be
-  /// destroyed, and must not be touched once the lock is free.
+  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the
+  /// caller, say its context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is
+  /// done. False: it is about to be destroyed, and must not be touched once the lock is free.
   [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
 
   [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
@@ -128,8 +128,8 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
   [[nodiscard]] virtual key_view key() const noexcept = 0;
   [[nodiscard]] virtual key_copy copy_key() const noexcept = 0;
 
-  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of memory); it is
-  /// called again until it returns true.
+  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of
+  /// memory); it is called again until it returns true.
   [[nodiscard]] virtual bool request_stop() noexcept = 0;
 
   /// The outcome. Read only by waiters that were released with it.

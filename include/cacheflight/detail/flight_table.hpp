@@ -17,8 +17,8 @@ struct table_links {
   Flight** link = nullptr;  ///< What points at this flight; null: not in a table.
 };
 
-/// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without hashing or
-/// comparing. When memory for more buckets is short the chains grow instead.
+/// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without
+/// hashing or comparing. When memory for more buckets is short the chains grow instead.
 template <class Flight>
 class flight_table {
  public:

@@ -33,7 +33,8 @@ struct key_view {
   }
 };
 
-/// A key that an exception owns. Making one never throws: out of memory, or with a key that cannot be copied, it is empty.
+/// A key that an exception owns. Making one never throws: out of memory, or with a key that cannot be copied, it is
+/// empty.
 struct key_copy {
   std::shared_ptr<void const> owner;
   key_view view;

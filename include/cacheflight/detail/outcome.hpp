@@ -8,8 +8,9 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its own world's words: the flight's
-/// value, or an exception that is built here, where the caller resumes (rules 7, 14, 17, 18).
+/// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its own
+/// world's words: the flight's value, or an exception that is built here, where the caller resumes (rules 7, 14, 17,
+/// 18).
 template <class P>
 [[nodiscard]] std::shared_ptr<void const> outcome_of(waiter<P> const& w) {
   flight<P> const& f = *w.joined();

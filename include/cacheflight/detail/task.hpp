@@ -12,8 +12,8 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a leading
-/// `std::stop_token` if the function takes one.
+/// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a
+/// leading `std::stop_token` if the function takes one.
 template <class F, class... Args>
 class bound_task {
  public:
@@ -107,8 +107,8 @@ struct result_of_answer<void> {
   using type = void;
 };
 
-// How to tell what a task returns, for the error message when its front's header is missing. `await_ready` alone is no promise that
-// any coroutine may await it: asio::awaitable lets only its own kind.
+// How to tell what a task returns, for the error message when its front's header is missing. `await_ready` alone is no
+// promise that any coroutine may await it: asio::awaitable lets only its own kind.
 template <class R>
 concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) {
   std::forward<R>(r).operator co_await();

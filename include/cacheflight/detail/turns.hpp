@@ -9,8 +9,8 @@ namespace cacheflight::inline v1::detail {
 
 /// A caller that takes its turn on whatever thread releases it (coroutines and callbacks without a scheduler).
 ///
-/// Turns taken inside a turn are queued, and taken by the outermost one of the thread: a chain of flights that end each other, or any number
-/// of waiters, does not grow the stack.
+/// Turns taken inside a turn are queued, and taken by the outermost one of the thread: a chain of flights that end each
+/// other, or any number of waiters, does not grow the stack.
 template <class P>
 class inline_caller : public waiter<P> {
  protected:
@@ -32,9 +32,10 @@ class inline_caller : public waiter<P> {
     if (!std::exchange(draining, true)) drain();
   }
 
-  /// A leader that starts its task: a turn that it is given meanwhile on this thread is noted instead of taken, and other turns wait until
-  /// `end`, which tells whether the leader is ready. The leader may be resumed on another thread, and be gone, at any moment in between, and
-  /// another waiter may have its address; so it is known by its flight, which the caller holds, and which has one leader ever.
+  /// A leader that starts its task: a turn that it is given meanwhile on this thread is noted instead of taken, and
+  /// other turns wait until `end`, which tells whether the leader is ready. The leader may be resumed on another
+  /// thread, and be gone, at any moment in between, and another waiter may have its address; so it is known by its
+  /// flight, which the caller holds, and which has one leader ever.
   class starting {
    public:
     explicit starting(inline_caller& leader) noexcept

@@ -15,8 +15,8 @@
 
 namespace cacheflight::inline v1 {
 
-/// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is destroyed without having been
-/// called, its flight ends as abandoned.
+/// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is destroyed
+/// without having been called, its flight ends as abandoned.
 class work {
  public:
   void operator()() const {
@@ -120,7 +120,8 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
  public:
   using base::base;
 
-  /// On this thread, or wherever the task's own executor runs it. The caller is the leader's waiter, which keeps the flight alive.
+  /// On this thread, or wherever the task's own executor runs it. The caller is the leader's waiter, which keeps the
+  /// flight alive.
   void start() noexcept {
     if (!this->may_start()) return;
     if constexpr (is_submitted<typename Task::function_type>) submit();
@@ -174,9 +175,9 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
 
 }  // namespace detail
 
-/// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a copyable `void()`) and has it called
-/// on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); }, load)`. What `submit` throws is the flight's outcome; if it drops the
-/// work, the flight is abandoned.
+/// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a copyable
+/// `void()`) and has it called on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); }, load)`. What
+/// `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned.
 template <class Submit, class F>
   requires std::is_invocable_v<Submit&, work>
 [[nodiscard]] auto on(Submit submit, F task) {
