@@ -138,6 +138,16 @@ struct is_answering<answering_task<T, F>> : std::true_type {
   using type = T;
 };
 
+/// What a task of `start` answers with.
+template <class F>
+struct answer_of_task {
+  using type = typename bound_task<F>::result;
+};
+template <class T, class F>
+struct answer_of_task<answering_task<T, F>> {
+  using type = T;
+};
+
 /// A callback with a scheduler; see `via`.
 template <class Scheduler, class F>
 struct scheduled {

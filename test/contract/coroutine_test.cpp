@@ -18,13 +18,18 @@ using namespace std::chrono_literals;
 using cacheflight::options;
 using cacheflight::run_options;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
-constexpr int many =
-    20'000;  // g++ itself overflows the stack in longer loops of synchronous awaits, unoptimized or sanitized
-#elif defined(__has_feature)
-constexpr int many = 20'000;
-#else
+// Unoptimized or sanitized, g++ itself overflows the stack in longer loops of synchronous awaits.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CACHEFLIGHT_TEST_SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CACHEFLIGHT_TEST_SANITIZED
+#endif
+#if defined(__OPTIMIZE__) && !defined(CACHEFLIGHT_TEST_SANITIZED)
 constexpr int many = 1'000'000;
+#else
+constexpr int many = 20'000;
 #endif
 
 /// A coroutine whose frame the test owns, and may destroy while it is suspended.

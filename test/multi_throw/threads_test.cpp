@@ -3,11 +3,14 @@
 // Blocking callers: what is theirs alone. Leaders on their own stack, joiners that leave, work that is dropped.
 
 #include <cacheflight/blocking.hpp>
+#include <cacheflight/future.hpp>
 
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <latch>
+#include <optional>
 #include <stop_token>
 #include <thread>
 #include <vector>
@@ -245,6 +248,29 @@ TEST(R09, blocking_work_that_is_refused_or_dropped) {
   auto const s = flights.stats();
   EXPECT_EQ(s.rejected, 3u);
   EXPECT_EQ(s.resolved, 1u);
+}
+
+TEST(R06, future_callers_of_one_flight_share_its_object_and_its_errors) {
+  cacheflight::group flights;
+  std::vector<cacheflight::work> pool;
+  auto const submit = [&](cacheflight::work w) { pool.push_back(std::move(w)); };
+  auto a = cacheflight::run_future(flights, "k", cacheflight::on(submit, [] { return 7; }));
+  auto b = cacheflight::run_future(flights, "k", [] { return 0; });
+  EXPECT_EQ(a.wait_for(0s), std::future_status::timeout);
+  pool[0]();
+  auto const got = a.get();
+  EXPECT_EQ(*got, 7);
+  EXPECT_EQ(got, b.get());
+
+  auto failing = cacheflight::run_future(flights, "k", []() -> int { throw std::logic_error("x"); });
+  EXPECT_THROW((void)failing.get(), std::logic_error);
+  auto nothing = cacheflight::run_future(flights, "v", run_options().timeout(1h), [] {});
+  nothing.get();
+  std::optional<cacheflight::completion<int>> done;
+  auto later = cacheflight::run_future(
+      flights, "c", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }));
+  done.reset();
+  EXPECT_THROW((void)later.get(), cacheflight::abandoned_error);
 }
 
 TEST(R27, blocking_a_task_may_run_other_keys) {
