@@ -25,7 +25,7 @@
 /// on it (their flights end as abandoned); callers on other contexts are answered. A context that merely stopped
 /// answers nobody on it; flights led on it are bounded by their timeouts.
 ///
-/// Boost.Asio 1.81 or newer; standalone Asio if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
+/// Boost 1.81 or newer; standalone Asio 1.26 or newer if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
 #include <cacheflight/detail/asio_context.hpp>
 #include <cacheflight/detail/launch.hpp>

@@ -28,6 +28,7 @@
 #include <asio/strand.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/thread_pool.hpp>
+#include <asio/version.hpp>
 
 #include <system_error>
 #else
@@ -51,6 +52,7 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/version.hpp>
 #include <boost/system/system_error.hpp>
 #endif
 
@@ -60,6 +62,13 @@
 #include <mutex>
 #include <type_traits>
 #include <utility>
+
+// Older versions cannot co_await an asynchronous operation, and their any_io_executor::target does not check its type.
+#if defined(CACHEFLIGHT_STANDALONE_ASIO) && ASIO_VERSION < 102600
+#error "cacheflight: standalone Asio 1.26 or newer is needed"
+#elif !defined(CACHEFLIGHT_STANDALONE_ASIO) && BOOST_ASIO_VERSION < 102600
+#error "cacheflight: Boost 1.81 or newer is needed"
+#endif
 
 namespace cacheflight::inline v1 {
 
