@@ -25,6 +25,12 @@
 /// on it (their flights end as abandoned); callers on other contexts are answered. A context that merely stopped
 /// answers nobody on it; flights led on it are bounded by their timeouts.
 ///
+/// Out of memory. The call fails alone, or that is the flight's outcome (rules 9, 10, 31), with these exceptions, which
+/// are Asio 1.26's: making the task's strand does not survive a failed allocation (lead on a strand, or use `on` with
+/// one, to make none); a strand or a coroutine that must post from its destructor ends the program; and when a task's
+/// coroutine is through and its flight settled, `std::bad_alloc` can leave the context's `run`. A strand whose inner
+/// executor is `any_io_executor` can get stuck; name the executor's type. Handlers must not throw when they are moved.
+///
 /// Boost 1.81 or newer; standalone Asio 1.26 or newer if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
 #include <cacheflight/detail/asio_context.hpp>
@@ -102,14 +108,15 @@ class task_flight final : public keyed_flight<P, Key> {
   void start() noexcept {
     if (!core_type::may_start(*this)) return unwind(cause::abandoned, nullptr, nullptr);
     std::exception_ptr failure;
+    bool under_way = false;  // somebody else hands the task over
     try {
       auto const kept = running_;
-      net::co_spawn(kept->executor, launcher{reference(this)}, finished{kept});
+      under_way = kept->shared && with_strand(kept->executor, [&](auto const& found) { return relay(kept, found); });
+      if (!under_way) net::co_spawn(kept->executor, drive(reference(this)), finished{kept});
     } catch (...) {
       failure = std::current_exception();
     }
-    cause const why = failure ? cause::rejected : cause::abandoned;
-    if (launch_.handed_over(failure != nullptr)) unwind(why, nullptr, std::move(failure));
+    if (!under_way) handed_over(std::move(failure));
     core_type::stoppable(*this);
   }
 
@@ -142,12 +149,17 @@ class task_flight final : public keyed_flight<P, Key> {
   using reference = task_reference<task_flight>;
   /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
   struct running {
-    explicit running(Executor const& ex) : running(serialized(ex)) {}
-    explicit running(std::pair<Executor, bool> where)
-        : executor(std::move(where.first)), serial(where.second), context(context_guard::of(executor)) {}
+    explicit running(Executor const& ex)
+        : running(serialized(ex), with_strand(ex, []<class Found>(Found const&) { return is_strand<Found>; })) {}
+    running(std::pair<Executor, bool> where, bool strand)
+        : executor(std::move(where.first)),
+          serial(where.second),
+          shared(strand),
+          context(context_guard::of(executor)) {}
 
     Executor executor;
     bool serial;
+    bool shared;  // a strand that is not this flight's own
     context_guard::reference context;
     net::cancellation_signal stop;
     std::atomic<bool> asked{false};
@@ -197,10 +209,79 @@ class task_flight final : public keyed_flight<P, Key> {
     }
   };
 
-  struct launcher {
-    reference flight;
-    net::awaitable<void, Executor> operator()() { return drive(std::move(flight)); }
+  /// The task on its way to a strand of somebody else's, which must not get stuck; see `with_strand`.
+  struct launching {
+    launching(task_flight* f, std::shared_ptr<running> on) : flight(reference_to_flight(f)), kept(std::move(on)) {
+      body.emplace(drive(reference(f)));
+    }
+    launching(launching const&) = delete;
+    launching& operator=(launching const&) = delete;
+    ~launching() { refuse(nullptr); }
+
+    /// On the strand.
+    void go() noexcept {
+      if (taken.exchange(true)) return;
+      std::exception_ptr failure;
+      // A stop request that came first has found no coroutine to cancel; one that comes now waits for the strand.
+      if (core_type::may_start(*flight)) {
+        try {
+          net::co_spawn(kept->executor, std::move(*body), finished{kept});
+        } catch (...) {
+          failure = std::current_exception();
+        }
+      }
+      end(std::move(failure));
+    }
+    /// Does nothing if the executor has called, or will call, all the same.
+    void refuse(std::exception_ptr failure) noexcept {
+      if (!taken.exchange(true)) end(std::move(failure));
+    }
+
+   private:
+    void end(std::exception_ptr failure) noexcept {
+      body.reset();
+      flight->handed_over(std::move(failure));
+    }
+
+    flight_reference flight;
+    std::shared_ptr<running> kept;
+    std::optional<net::awaitable<void, Executor>> body;
+    std::atomic<bool> taken{false};
   };
+  template <class Strand>
+  struct start_on {
+    Strand strand;
+    std::shared_ptr<launching> task;
+    void operator()() {
+      try {
+        net::dispatch(strand, [own = task] { own->go(); });
+      } catch (...) {
+        task->refuse(std::current_exception());
+      }
+    }
+  };
+  /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the task here.
+  template <class Found>
+  [[nodiscard]] bool relay(std::shared_ptr<running> const& kept, Found const& found) {
+    if constexpr (is_strand<Found>) {
+      if (found.running_in_this_thread() || runs_here(found.get_inner_executor())) return false;
+      auto on_its_way = std::make_shared<launching>(this, kept);
+      try {
+        net::post(found.get_inner_executor(), start_on<Found>{found, on_its_way});
+      } catch (...) {
+        on_its_way->refuse(std::current_exception());
+      }
+      return true;
+    } else {
+      return false;
+    }
+  }
+
+  /// The attempt to have the task run is through.
+  void handed_over(std::exception_ptr failure) noexcept {
+    cause const why = failure ? cause::rejected : cause::abandoned;
+    if (launch_.handed_over(failure != nullptr)) unwind(why, nullptr, std::move(failure));
+  }
 
   static net::awaitable<void, Executor> drive(reference self) {
     if (!self->launch_.begin()) co_return;
@@ -266,7 +347,9 @@ class caller : public waiter<P>, private context_guard::parked {
   virtual void drop_turn() noexcept = 0;
 
  protected:
-  explicit caller(context_guard::reference context) noexcept : context_(std::move(context)) {}
+  explicit caller(context_guard::reference context) : context_(std::move(context)) {
+    (void)ready_made<caller_cancelled_error>();
+  }
   ~caller() {
     unwatch();
     unpark();
@@ -298,7 +381,7 @@ class caller : public waiter<P>, private context_guard::parked {
     finish_guard<P> const at_exit(*this);
     if (this->how_left() != departure::left) return outcome_of(*this);
     if (failure_) std::rethrow_exception(failure_);
-    throw caller_cancelled_error();
+    throw ready_made<caller_cancelled_error>();
   }
 
   void hand_over_or_strand() noexcept {
@@ -509,7 +592,7 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   caller_type self(executor);
   enter<Answer, Executor>(*flights, key, self, opts, task, executor);
   self.watch(opts.stop_token());
-  if (throws && cancellation.cancelled() != net::cancellation_type::none) throw caller_cancelled_error();
+  if (throws && cancellation.cancelled() != net::cancellation_type::none) throw ready_made<caller_cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
   if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
   else co_return std::static_pointer_cast<typename result::value_type const>(self.outcome());

@@ -66,7 +66,7 @@ class blocked_caller final : public waiter<P> {
 
   [[nodiscard]] std::shared_ptr<void const> outcome() {
     finish_guard<P> const at_exit(*this);
-    if (this->how_left() == departure::left) throw caller_stopped_error();
+    if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
     return outcome_of(*this);
   }
 
@@ -100,6 +100,7 @@ struct front<Returned> {
 
     detail::blocking_front::blocked_caller<P> self;
     std::stop_token const stop = opts.stop_token();
+    if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {
       return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
     };

@@ -14,7 +14,7 @@
 /// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once. (If that thread is
 /// calling one already they queue up behind it, so that the stack does not grow.) `cacheflight::via(scheduler,
 /// callback)` calls it on the scheduler's terms instead: any callable that takes a copyable `void()`. What a callback
-/// throws has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
+/// throws, also when it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
 /// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
@@ -264,8 +264,9 @@ class callback_caller final : inline_caller<P> {
  public:
   template <class Flight, class Group, class K, class Task>
   static void start(Group& flights, K key, run_options opts, Task task, F callback) {
-    auto* const self = new callback_caller(std::move(callback), access::core(flights));
     std::stop_token const stop = opts.stop_token();
+    if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
+    auto* const self = new callback_caller(std::move(callback), access::core(flights));
     auto const build = [&](K& k) {
       return new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
     };
@@ -340,7 +341,7 @@ class callback_caller final : inline_caller<P> {
     if (this->joined()) {
       finish_guard<P> const at_exit(*this);
       try {
-        if (this->how_left() == departure::left) throw caller_stopped_error();
+        if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
         value = outcome_of(*this);
       } catch (...) {
         failure = std::current_exception();
@@ -350,9 +351,10 @@ class callback_caller final : inline_caller<P> {
     }
     core_type& core = core_;
     core.retain();
-    F callback = std::move(callback_);
-    delete this;
+    callback_caller* self = this;
     try {
+      F callback = std::move(callback_);
+      delete std::exchange(self, nullptr);
       if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(failure));
       else
         std::move(callback)(std::move(failure),
@@ -360,6 +362,7 @@ class callback_caller final : inline_caller<P> {
     } catch (...) {
       core.callback_failed();
     }
+    delete self;  // if the callback threw when it was moved
     core.release();
   }
 

@@ -150,6 +150,7 @@ class run_awaiter final : inline_caller<typename Group::platform_type> {
   bool await_suspend(std::coroutine_handle<> caller) {
     caller_ = caller;
     std::stop_token const stop = op_.opts.stop_token();
+    if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {
       return new flight_type(typename Group::key_type(std::move(k)), op_.opts.take_metadata(), std::move(op_.task));
     };
@@ -172,7 +173,7 @@ class run_awaiter final : inline_caller<typename Group::platform_type> {
   typename result::type await_resume() {
     on_stop_.reset();
     finish_guard<P> const at_exit(*this);
-    if (this->how_left() == departure::left) throw caller_stopped_error();
+    if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
     if constexpr (std::is_void_v<typename result::type>) (void)outcome_of(*this);
     else return std::static_pointer_cast<typename result::value_type const>(outcome_of(*this));
   }

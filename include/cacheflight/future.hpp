@@ -26,22 +26,22 @@ template <class Key, class Hash, class Equal, class Platform, class K, class F>
 [[nodiscard]] auto run_future(basic_group<Key, Hash, Equal, Platform>& flights, K&& key, run_options opts, F&& task) {
   using answer = typename detail::callback_front::answer_of_task<std::decay_t<F>>::type;
   using result = typename detail::result_of_answer<answer>::type;
-  std::promise<result> promise;
-  std::future<result> future = promise.get_future();
+  // A promise that is destroyed unanswered while it has a future allocates in its destructor: it gets one when the call
+  // is under way.
+  auto const promise = std::make_shared<std::promise<result>>();
   if constexpr (std::is_void_v<answer>) {
-    flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task),
-                  [promise = std::move(promise)](std::exception_ptr error) mutable {
-                    if (error) promise.set_exception(std::move(error));
-                    else promise.set_value();
-                  });
+    flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task), [promise](std::exception_ptr error) {
+      if (error) promise->set_exception(std::move(error));
+      else promise->set_value();
+    });
   } else {
     flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task),
-                  [promise = std::move(promise)](std::exception_ptr error, result value) mutable {
-                    if (error) promise.set_exception(std::move(error));
-                    else promise.set_value(std::move(value));
+                  [promise](std::exception_ptr error, result value) {
+                    if (error) promise->set_exception(std::move(error));
+                    else promise->set_value(std::move(value));
                   });
   }
-  return future;
+  return promise->get_future();
 }
 template <class Key, class Hash, class Equal, class Platform, class K, class F>
   requires(!detail::options_argument<F>)

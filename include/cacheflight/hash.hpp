@@ -87,7 +87,8 @@ struct hash_for<Key> {
 
 }  // namespace detail
 
-/// The hash that a group uses unless told otherwise: keyed for string-like keys, `std::hash` for others.
+/// The hash that a group uses unless told otherwise: keyed for string-like keys, `std::hash` for others, which has no
+/// secret: if strangers choose such keys, use text keys, or give the group a keyed `Hash` of your own.
 template <class Key>
 using default_hash = typename detail::hash_for<Key>::hash;
 

@@ -126,8 +126,9 @@ class thread_driver {
   bool closed_ = false, lingers_ = false, done_ = false;
 };
 
-/// Where another thread's step could matter, outside of locks: before a transition of the core.
-enum class core_step { enter, arm, settle, leave, cancel, clear };
+/// Where another thread's step could matter: before a transition of the core; and, under the lock, after a caller that
+/// has not suspended yet was told that it is released, which it may see at once.
+enum class core_step { enter, arm, settle, leave, cancel, clear, release };
 
 /// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a
 /// schedule explorer.

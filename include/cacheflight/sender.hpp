@@ -17,7 +17,7 @@
 /// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if
 /// the outcome is there at once. Leaving: the stop token of the receiver's environment. The operation state is the
 /// waiter: joining allocates nothing. An operation state must not be destroyed between `start` and its completion, as
-/// everywhere in P2300.
+/// everywhere in P2300. Moving a receiver must not throw.
 
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>

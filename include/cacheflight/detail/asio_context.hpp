@@ -219,6 +219,18 @@ auto with_strand(Executor const& ex, F&& f) {
   return f(ex);
 }
 
+/// Whether this is a thread of `ex`'s context, as far as can be told: what is dispatched runs at once.
+template <class Executor>
+[[nodiscard]] bool runs_here(Executor const& ex) noexcept {
+  if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
+    if (auto const* io = ex.template target<net::io_context::executor_type>()) return io->running_in_this_thread();
+    if (auto const* pool = ex.template target<net::thread_pool::executor_type>()) return pool->running_in_this_thread();
+  } else if constexpr (requires { ex.running_in_this_thread(); }) {
+    return ex.running_in_this_thread();
+  }
+  return false;
+}
+
 /// `ex`, or a strand on it. Second: whether the result is serial.
 template <class Executor>
 [[nodiscard]] std::pair<Executor, bool> serialized(Executor const& ex) {

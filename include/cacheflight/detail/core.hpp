@@ -418,6 +418,7 @@ class core final : public deadline_work<typename P::clock> {
   }
 
  private:
+  friend inspector;
   static constexpr std::chrono::milliseconds retry_after{1};
   static inline std::exception_ptr const no_error{};
 
@@ -510,7 +511,10 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Returns whether the caller was suspended: whoever released it must hand over.
   [[nodiscard]] static bool set_released(waiter_type& w) noexcept {
-    return w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
+    bool const suspended =
+        w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
+    P::point(core_step::release);
+    return suspended;
   }
 
   /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever
@@ -664,6 +668,7 @@ class core final : public deadline_work<typename P::clock> {
     list<waiter_type> refused;
     {
       std::scoped_lock lock(s.mutex);
+      if (!s.unstopped && s.stranded.empty()) return false;
       unstopped = std::exchange(s.unstopped, nullptr);
       refused.splice(s.stranded);
     }

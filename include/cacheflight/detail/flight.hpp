@@ -65,6 +65,9 @@ class flight;
 template <class P>
 struct shard;
 
+/// Defined by tests that look inside.
+struct inspector;
+
 /// Something that must not go away just now; see `waiter::pin`.
 class pinned {
  public:
@@ -107,6 +110,7 @@ class waiter : public list_node, private deadline_node<typename P::clock::time_p
 
  private:
   friend class core<P>;
+  friend inspector;
   enum class phase : std::uint8_t { linking, armed, released };
 
   flight<P>* flight_ = nullptr;
@@ -144,7 +148,7 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
 
  private:
   friend class core<P>;
-  friend struct shard<P>;
+  friend inspector;
 
   // Fixed when the flight is admitted.
   std::type_info const* type_;

@@ -24,6 +24,8 @@ class flight_table {
  public:
   /// `shift`: how many low bits of the hash somebody else uses.
   explicit flight_table(unsigned shift) noexcept : shift_(shift) {}
+  flight_table(flight_table const&) = delete;  // buckets_ may point at first_
+  flight_table& operator=(flight_table const&) = delete;
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 

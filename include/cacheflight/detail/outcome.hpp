@@ -38,6 +38,14 @@ class finish_guard {
   waiter<P>& waiter_;
 };
 
+/// "You were cancelled". Making the first one allocates, so a call that can be cancelled asks for it before it enters;
+/// the copies that are thrown then cannot turn into `std::bad_alloc` (rule 10).
+template <class Error>
+[[nodiscard]] Error const& ready_made() {
+  static Error const one;
+  return one;
+}
+
 /// Lets a waiter leave when a `std::stop_token` says so.
 template <class P>
 struct leave_on_stop {

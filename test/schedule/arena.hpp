@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// The heap of one run: each fiber takes memory from its own region, one block after the other; freed blocks are zeroed,
+// and used again when the region is empty. So what is at an address depends on its fiber's own recent history alone, and
+// states that are equal look equal, byte for byte. (Under the address sanitizer memory comes from its own heap instead.)
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define CACHEFLIGHT_TEST_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CACHEFLIGHT_TEST_ASAN 1
+#endif
+#endif
+
+namespace schedule {
+
+struct arena {
+  static constexpr std::size_t count = 21;  // one for each fiber, and one for what runs outside of them
+  static constexpr std::size_t outside = count - 1;
+  static constexpr std::size_t size = 64 * 1024;
+
+  static inline std::size_t current = outside;
+  static inline bool active = false;  // during a run
+
+  /// Memory in between is not from here.
+  class pause {
+   public:
+    pause() : before_(active) { active = false; }
+    pause(pause const&) = delete;
+    pause& operator=(pause const&) = delete;
+    ~pause() { active = before_; }
+
+   private:
+    bool before_;
+  };
+
+  [[nodiscard]] static void* take(std::size_t bytes, std::size_t alignment = 16) {
+    std::size_t& next = next_[current];
+    std::size_t const rounded = (bytes + 15) / 16 * 16;
+    std::size_t const at = (next + 16 + alignment - 1) / alignment * alignment;
+    if (at + rounded > size) std::abort();
+    next = at + rounded;
+    ++live_[current];
+    char* const block = memory_ + current * size + at;
+    std::memcpy(block - 16, &rounded, sizeof rounded);
+    return block;
+  }
+  /// False: not from here.
+  [[nodiscard]] static bool give_back(void* p) {
+    auto* const block = static_cast<char*>(p);
+    if (block < memory_ || block >= memory_ + sizeof memory_) return false;
+    std::size_t rounded;
+    std::memcpy(&rounded, block - 16, sizeof rounded);
+    std::memset(block - 16, 0, rounded + 16);
+    auto const region = static_cast<std::size_t>(block - memory_) / size;
+    if (--live_[region] == 0) next_[region] = 0;
+    return true;
+  }
+  static void reset() {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::memset(memory_ + i * size, 0, next_[i]);
+      next_[i] = live_[i] = 0;
+    }
+  }
+  [[nodiscard]] static char const* begin(std::size_t i) { return memory_ + i * size; }
+  [[nodiscard]] static std::size_t used(std::size_t i) { return next_[i]; }
+
+ private:
+  alignas(64) static inline char memory_[count * size] = {};
+  static inline std::array<std::size_t, count> next_{}, live_{};
+};
+
+/// Quick; collisions are about as likely as for random 64-bit numbers.
+class hasher {
+ public:
+  void add(void const* memory, std::size_t bytes) {
+    auto const* p = static_cast<char const*>(memory);
+    std::size_t i = 0;
+    for (; i + 32 <= bytes; i += 32) {
+      std::array<std::uint64_t, 4> words;
+      std::memcpy(words.data(), p + i, 32);
+      for (std::size_t lane = 0; lane < 4; ++lane) mix(lane, words[lane]);
+    }
+    for (; i < bytes; i += 8) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, p + i, bytes - i < 8 ? bytes - i : 8);
+      mix(0, word);
+    }
+    mix(1, bytes);
+  }
+  [[nodiscard]] std::uint64_t value() const {
+    std::uint64_t v = 0;
+    for (std::uint64_t const lane : lanes_) v = ((v ^ lane) * 0xbf58476d1ce4e5b9) ^ (v >> 31) ^ (lane >> 29);
+    return v ? v : 1;
+  }
+
+ private:
+  void mix(std::size_t lane, std::uint64_t word) {
+    std::uint64_t& l = lanes_[lane];
+    l = (l ^ word) * 0x9e3779b97f4a7c15;
+    l ^= l >> 32;
+  }
+  std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89};
+};
+
+}  // namespace schedule

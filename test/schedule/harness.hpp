@@ -1,0 +1,846 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// Small programs of concurrent operations on the shipped core, run under the fiber scheduler and checked at every step.
+//
+// A mutex of this platform switches fibers when it is released, and callers' code (tasks, callbacks, executors) switches
+// inside; between two such points a fiber touches nothing that another could see, so these are all the interleavings
+// there are of critical sections and callers' code. Inside a section there is one more point, after `phase` was changed,
+// which the waiter's caller reads without the lock.
+
+#include "fibers.hpp"
+#include <cacheflight/cacheflight.hpp>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <any>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <utility>
+
+namespace cd = cacheflight::detail;
+
+namespace schedule {
+
+// ---- the platform -----------------------------------------------------------------------------------------------------
+
+inline scheduler fibers;
+
+struct clock {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<clock>;
+  static constexpr bool is_steady = true;
+  static time_point now() noexcept { return time_point(duration(ticks)); }
+  static inline rep ticks = 0;
+};
+
+[[noreturn]] void violation(char const* what);
+void look();
+
+class mutex {
+ public:
+  void lock() {
+    if (held_here()) violation("a lock is taken while one is held");
+    fibers.wait([this] { return !locked_; });
+    locked_ = true;
+    holders |= bit();
+  }
+  void unlock() {
+    look();
+    locked_ = false;
+    holders &= ~bit();
+    fibers.wake();
+    fibers.point();
+  }
+  /// User code must find it false (rule 5).
+  static bool held_here() { return (holders & bit()) != 0; }
+
+  static inline std::uint32_t holders = 0;  // fibers
+
+ private:
+  static std::uint32_t bit() { return std::uint32_t{1} << fibers.current(); }
+  bool locked_ = false;
+};
+
+inline void outside_of_locks(char const* who) {
+  if (mutex::held_here()) violation(who);
+}
+
+/// The deadline thread is a fiber; time jumps to the next deadline whenever that fiber is chosen to run.
+struct driver {
+  using work_type = cacheflight::deadline_work<clock>;
+  static constexpr clock::time_point never = clock::time_point::max();
+
+  driver() { ++alive; }
+  ~driver() { --alive; }
+  driver(driver const&) = delete;
+  driver& operator=(driver const&) = delete;
+
+  void ensure(work_type& of) {
+    if (std::exchange(up, true)) return;
+    work = &of;
+    of.retain();
+  }
+  void arm(clock::time_point when) noexcept {
+    if (when >= due) return;
+    due = when;
+    if (!std::exchange(has_job, true)) give_job();
+  }
+  void rouse(work_type& of, clock::time_point when) {
+    ensure(of);
+    arm(when);
+  }
+  void close() noexcept {
+    closed = true;
+    fibers.wait([] { return !running || fibers.current() == fiber; });
+    if (!running && due == never) end();
+  }
+
+  static void give_job();
+  static void round() {
+    clock::ticks = std::max(clock::ticks, due.time_since_epoch().count());
+    due = never;
+    running = true;
+    auto const next = work->run_due();
+    running = false;
+    if (next < due) due = next;
+    fibers.wake();
+    if (closed && due == never) end();
+  }
+  static void end() {
+    if (std::exchange(up, false)) work->release();
+  }
+  static void reset() {
+    up = running = closed = has_job = false;
+    due = never;
+    work = nullptr;
+  }
+
+  static constexpr std::size_t fiber = scheduler::max_fibers - 1;
+  static inline work_type* work = nullptr;
+  static inline clock::time_point due = never;
+  static inline bool up = false, running = false, closed = false, has_job = false;
+  static inline int alive = 0;
+};
+
+struct platform {
+  using mutex = schedule::mutex;
+  using clock = schedule::clock;
+  using driver = schedule::driver;
+  static std::size_t shards() noexcept { return shard_count; }
+  static void point(cacheflight::core_step step) noexcept {
+    if (step == cacheflight::core_step::release) fibers.point();
+  }
+  static inline std::size_t shard_count = 1;
+};
+
+using core = cd::core<platform>;
+
+}  // namespace schedule
+
+/// What the checks read of flights and shards.
+struct cacheflight::detail::inspector {
+  using flight_type = flight<schedule::platform>;
+  static bool admitted(flight_type const& f) { return f.home_ != nullptr; }
+  static bool unwound(flight_type const& f) { return f.unwound_; }
+  static bool stoppable(flight_type const& f) { return f.stoppable_; }
+  static std::size_t waiters(flight_type const& f) { return f.waiters_; }
+  static bool nobody_queued(flight_type const& f) { return f.queue_.empty(); }
+  static std::uint64_t& id(flight_type& f) { return f.id_; }
+  static statistics& books(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].books; }
+  static std::uint64_t& next_id(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].next_id; }
+  static std::size_t joinable(core<schedule::platform> const& c) {
+    std::size_t sum = 0;
+    for (std::size_t i = 0; i < c.count_; ++i) sum += c.shards_[i].table.size();
+    return sum;
+  }
+};
+
+namespace schedule {
+
+using cd::cause;
+using cd::inspector;
+
+// ---- programs ---------------------------------------------------------------------------------------------------------
+
+/// What a thread does, one letter each; small letters do it with a second key.
+constexpr std::string_view all_operations =
+    "R"   // runs a task that yields a value later, on a thread of its own
+    "F"   // the same, the task fails, and can be asked to stop only after it has started
+    "I"   // runs a task that yields its value inside the call
+    "A"   // starts a call whose completion runs wherever the flight settles, and starts another for the same key
+    "V"   // calls, and destroys its frame while it is suspended
+    "T"   // runs with a timeout
+    "W"   // runs with a wait timeout
+    "B"   // runs with both, equal
+    "H"   // runs; the event callback throws
+    "N"   // runs; the event callback cancels the key and looks it up when the flight ends
+    "L"   // the first caller that waits leaves
+    "C"   // cancel(key)
+    "Z"   // clear()
+    "D";  // destroys the group
+
+constexpr std::string_view calls_among = "RFIAVTWBHN";
+
+struct setup {
+  bool events = false;
+  std::size_t max_keys = 0;
+  std::size_t refusals = 0;  // how many hand-overs and stop requests are refused at most, wherever that hurts
+};
+
+struct program {
+  std::array<std::string, 4> threads;
+  std::size_t count = 0;
+
+  [[nodiscard]] std::string text() const {
+    std::string s;
+    for (std::size_t i = 0; i < count; ++i) s += (i ? "|" : "") + threads[i];
+    return s;
+  }
+};
+
+inline void note(char const* what, char detail = ' ');
+
+// ---- what is known about flights and calls -----------------------------------------------------------------------------
+
+class test_flight;
+class test_call;
+
+enum class doing : std::uint8_t { nothing, settling, cancelling, clearing, leaving, timing, entering };
+
+struct flight_record {
+  test_flight* alive = nullptr;
+  char key = 0;
+  char kind = 0;
+  bool closed = false, stop_due = false, stop_decided = false;
+  cause why = cause::open;
+  int invoked = 0, stops = 0, settled = 0, leaders = 0;
+  int word = 0;  // how much of miss, task_started, end was delivered
+  int delivering = 0, delivering_hits = 0;
+  int outcomes = 0;
+};
+
+struct call_record {
+  test_call* node = nullptr;
+  flight_record* joined = nullptr;
+  char kind = 0;
+  char key = 0;
+  bool nested = false;
+  bool live = false, turn = false, leave_asked = false, hit = false, hit_seen = false;
+  std::uint32_t leavers = 0;        // fibers that make it leave just now
+  std::uint32_t closed_before = 0;  // flights that had ended when it began
+};
+
+/// One run of one program. Fibers: the threads, then tasks, and the deadline thread.
+struct world {
+  setup with;
+  program const* what = nullptr;
+  core* flights = nullptr;
+  // A call's place is its own, whatever the schedule, and so is that of the flight that it leads.
+  static constexpr std::size_t places = 24, nested_from = 12;
+  std::array<flight_record, places> flight{};
+  std::array<call_record, places> call{};
+  std::array<std::size_t, 4> calls_of{};  // by thread
+  std::array<doing, scheduler::max_fibers + 1> does{};
+  std::array<flight_record*, scheduler::max_fibers + 1> settles{};
+  std::array<int, scheduler::max_fibers + 1> closes{};
+  std::size_t refusals = 0;
+  int entering = 0;
+  int begun = 0, completed = 0;
+  bool destroyed = false, over = false;
+  cacheflight::statistics expected;
+  bool trace = false;
+
+  [[nodiscard]] static std::size_t me() { return fibers.current(); }
+  [[nodiscard]] std::uint32_t closed_flights() const {
+    std::uint32_t closed = 0;
+    for (std::size_t i = 0; i < flight.size(); ++i)
+      if (flight[i].closed) closed |= std::uint32_t{1} << i;
+    return closed;
+  }
+};
+inline world now;
+
+inline std::shared_ptr<int const> anchor;
+inline std::exception_ptr task_error = std::make_exception_ptr(1);
+
+inline void note(char const* what, char detail) {
+  if (now.trace) std::printf("  [%2zu] %s %c\n", now.me(), what, detail);
+}
+
+[[noreturn]] inline void violation(char const* what) {
+  std::printf("VIOLATION: %s\n  replay: --program '%s'%s%s%s --choices %s\n", what, now.what->text().c_str(),
+              now.with.events ? " --events" : "",
+              now.with.max_keys ? (" --max-keys " + std::to_string(now.with.max_keys)).c_str() : "",
+              now.with.refusals ? (" --refusals " + std::to_string(now.with.refusals)).c_str() : "",
+              fibers.choose.text().c_str());
+  std::fflush(stdout);
+  _exit(1);
+}
+inline void require(bool holds, char const* what) {
+  if (!holds) violation(what);
+}
+
+/// What the fiber is about, for the checks inside of critical sections.
+class about {
+ public:
+  explicit about(doing what, flight_record* settles = nullptr)
+      : me_(now.me()), before_(now.does[me_]), settled_before_(now.settles[me_]), closes_before_(now.closes[me_]) {
+    now.does[me_] = what;
+    now.settles[me_] = settles;
+    now.closes[me_] = 0;
+  }
+  about(about const&) = delete;
+  about& operator=(about const&) = delete;
+  ~about() {
+    now.does[me_] = before_;
+    now.settles[me_] = settled_before_;
+    now.closes[me_] = closes_before_;
+  }
+  [[nodiscard]] int closed() const { return now.closes[me_]; }
+
+ private:
+  std::size_t me_;
+  doing before_;
+  flight_record* settled_before_;
+  int closes_before_;
+};
+
+// ---- a front by hand ---------------------------------------------------------------------------------------------------
+
+class test_flight final : public cd::flight<platform> {
+ public:
+  test_flight(flight_record& r, std::any metadata) : flight(typeid(int), std::move(metadata)), record(r), key_(r.key) {
+    record.alive = this;
+  }
+  ~test_flight() override {
+    outside_of_locks("a flight is destroyed under a lock");
+    for (call_record& c : now.call) c.closed_before &= ~(std::uint32_t{1} << (&record - now.flight.data()));
+    flight_record const r = std::exchange(record, {});
+    if (!r.leaders) return;
+    require(r.closed && r.settled == 1, "a flight did not settle");
+    require(r.stops == (r.stop_due ? 1 : 0), r.stop_due ? "not asked to stop" : "asked to stop for nothing");
+    if (now.with.events) require(r.word == 3 && !r.delivering && !r.delivering_hits, "an event is missing");
+  }
+  [[nodiscard]] cd::key_view key() const noexcept override {
+    return {&key_, &typeid(char), std::string_view(&key_, 1)};
+  }
+  [[nodiscard]] cd::key_copy copy_key() const noexcept override { return {}; }
+
+  [[nodiscard]] bool request_stop() noexcept override {
+    outside_of_locks("a stop request under a lock");
+    if (now.refusals && fibers.decide(2)) {
+      --now.refusals;
+      note("refuses the stop request");
+      return false;
+    }
+    note("is asked to stop", record.key);
+    require(cd::doomed(why()), "a flight that is not doomed is asked to stop");
+    require(++record.stops == 1, "asked to stop twice");
+    fibers.point();
+    return true;
+  }
+
+  /// The leader starts its task.
+  void start(char kind) {
+    if (!core::may_start(*this)) return settle(cause::abandoned);
+    require(++record.invoked == 1, "a task is invoked twice");
+    note("invokes the task of", record.key);
+    if (kind == 'I') return settle(cause::resolved);
+    core::retain(*this);
+    if (kind != 'F') core::stoppable(*this);
+    std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
+    require(fiber < driver::fiber, "too many tasks");
+    fibers.give(fiber, [this, kind] { settle(kind == 'F' ? cause::rejected : cause::resolved); });
+    fibers.point();
+    if (kind == 'F') core::stoppable(*this);
+    core::release(*this);
+  }
+
+  flight_record& record;
+
+ private:
+  void settle(cause why) {
+    about const mine(doing::settling, &record);
+    note("settles", record.key);
+    require(++record.settled == 1, "settled twice");
+    core::settle(*this, why,
+                 why == cause::resolved ? std::shared_ptr<void const>(anchor, &record) : std::shared_ptr<void const>(),
+                 why == cause::rejected ? task_error : std::exception_ptr());
+  }
+
+  char key_;
+};
+
+void start_nested(std::size_t place, char key);
+
+class test_call final : public cd::waiter<platform> {
+ public:
+  explicit test_call(call_record& r) : record(r) { record.node = this; }
+  ~test_call() override { record = {}; }
+
+  [[nodiscard]] bool hand_over() noexcept override {
+    outside_of_locks("a hand-over under a lock");
+    if (now.refusals && fibers.decide(2)) {
+      --now.refusals;
+      note("refuses a hand-over");
+      return false;
+    }
+    require(!record.turn, "a caller is resumed twice");
+    record.turn = true;
+    if (record.kind == 'A') {
+      go_on();
+    } else {
+      fibers.wake();
+    }
+    fibers.point();
+    return true;
+  }
+
+  /// The caller has its outcome.
+  void go_on() {
+    call_record& c = record;
+    c.live = false;
+    std::uint32_t const mine = std::uint32_t{1} << now.me();
+    fibers.wait([&] { return (c.leavers & ~mine) == 0; });
+    read_outcome();
+    core::finish(*this);
+    bool const again = c.kind == 'A' && !c.nested;
+    char const key = c.key;
+    auto const place = static_cast<std::size_t>(&c - now.call.data());
+    delete this;
+    ++now.completed;
+    if (again && !now.destroyed) start_nested(place + world::nested_from, key);
+  }
+
+  call_record& record;
+
+ private:
+  void read_outcome() {
+    note("goes on", record.kind);
+    auto& f = static_cast<test_flight&>(*joined());
+    require(&f.record == record.joined, "another flight's outcome");
+    if (how_left() == cd::departure::left) return require(record.leave_asked, "left without having been asked to");
+    if (how_left() == cd::departure::wait_timed_out)
+      return require(record.kind == 'W' || record.kind == 'B', "timed out without a limit");
+    flight_record& r = f.record;
+    require(r.closed && f.why() == r.why, "an outcome that was not decided under the lock");
+    require(!(record.closed_before >> (&r - now.flight.data()) & 1),
+            "an outcome that was decided before the call began");
+    require((f.why() == cause::resolved) == (f.value() != nullptr), "a value without success, or none");
+    if (f.value()) require(f.value().get() == &r, "another flight's value");
+    require((f.why() == cause::rejected) == (f.exception() == task_error), "another exception");
+    ++r.outcomes;
+    if (!now.with.events) return;
+    require(r.word == 3 && !r.delivering, "a caller goes on before the flight's last event was delivered");
+    if (record.hit) require(record.hit_seen, "a joiner goes on before its hit was delivered");
+  }
+};
+
+/// Enters and, as leader, starts the task. Null: the call is through already.
+inline test_call* enter(char kind, char key, std::size_t place) {
+  call_record& c = now.call[place];
+  require(c.node == nullptr, "a place is taken");
+  ++now.begun;
+  c.kind = kind;
+  c.key = key;
+  c.nested = place >= world::nested_from;
+  c.closed_before = now.closed_flights();
+  auto* const node = new test_call(c);
+  using std::chrono::nanoseconds;
+  std::any const metadata = static_cast<int>(place);
+  cd::call const described{static_cast<std::uint64_t>(key - 'a'), &typeid(int),
+                           kind == 'T' || kind == 'B' ? nanoseconds(10) : cd::no_limit,
+                           kind == 'W' || kind == 'B' ? nanoseconds(10) : cd::no_limit, &metadata};
+  auto const same = [key](cd::flight<platform> const& f) {
+    return static_cast<test_flight const&>(f).record.key == key;
+  };
+  ++now.entering;
+  cd::admission answer;
+  {
+    about const mine(doing::entering);
+    core::unseen_flight fresh;
+    answer = now.flights->enter(described, *node, fresh, same, [&] {
+      outside_of_locks("a flight is built under a lock");
+      flight_record& r = now.flight[place];
+      r.key = key;
+      r.kind = kind;
+      return new test_flight(r, metadata);
+    });
+    if (answer == cd::admission::at_capacity) {
+      now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
+    }
+  }
+  --now.entering;
+  fibers.wake();
+  if (answer == cd::admission::at_capacity) {
+    ++now.expected.misses;
+    ++now.expected.max_keys_rejected;
+    require(now.with.max_keys != 0, "refused without a cap");
+    ++now.completed;
+    delete node;
+    return nullptr;
+  }
+  auto& f = static_cast<test_flight&>(*node->joined());
+  require(f.record.key == key, "joined another key's flight");
+  c.joined = &f.record;
+  c.closed_before &= std::uint32_t{1} << (c.joined - now.flight.data());
+  c.live = true;
+  if (answer == cd::admission::leads) {
+    ++now.expected.misses;
+    ++now.expected.started;
+    require(++f.record.leaders == 1, "two leaders");
+    note("leads", key);
+    f.start(c.nested ? 'I' : kind);
+  } else {
+    ++now.expected.hits;
+    c.hit = true;
+    note("joins", key);
+  }
+  if (core::arm(*node)) return node;
+  node->go_on();
+  return nullptr;
+}
+
+inline void start_nested(std::size_t place, char key) { (void)enter('A', key, place); }
+
+inline void wait_for_turn(call_record& c) {
+  fibers.wait([&] { return c.turn; });
+}
+
+inline void operation(char letter, std::size_t place) {
+  char const key = letter >= 'a' ? 'b' : 'a';
+  char const kind = static_cast<char>(letter >= 'a' ? letter - 'a' + 'A' : letter);
+  if (now.destroyed) return;
+  if (calls_among.find(kind) != std::string_view::npos) {
+    test_call* const node = enter(kind, key, place);
+    if (!node || kind == 'A') return;
+    call_record& c = node->record;
+    if (kind != 'V') {
+      wait_for_turn(c);
+      return node->go_on();
+    }
+    fibers.point();
+    c.live = false;
+    fibers.wait([&] { return c.leavers == 0; });
+    about const mine(doing::leaving);
+    if (!core::withdraw(*node)) {
+      wait_for_turn(c);
+      core::finish(*node);
+    }
+    note("vanishes");
+    delete node;
+    ++now.completed;
+    return;
+  }
+  if (kind == 'D') {
+    fibers.wait([] { return now.entering == 0; });
+    if (now.destroyed) return;
+    about const mine(doing::clearing);
+    note("destroys the group");
+    now.destroyed = true;
+    now.flights->retain();  // for the books
+    now.flights->let_go();
+    fibers.wake();
+    return;
+  }
+  ++now.entering;
+  switch (kind) {
+    case 'L':
+      for (call_record& c : now.call) {
+        if (!c.live) continue;
+        about const mine(doing::leaving);
+        note("makes leave", c.kind);
+        c.leave_asked = true;
+        c.leavers |= std::uint32_t{1} << now.me();
+        core::leave(*c.node);
+        c.leavers &= ~(std::uint32_t{1} << now.me());
+        break;
+      }
+      break;
+    case 'C': {
+      about const mine(doing::cancelling);
+      note("cancels", key);
+      bool const did = now.flights->cancel(static_cast<std::uint64_t>(key - 'a'), [key](auto const& f) {
+        return static_cast<test_flight const&>(f).record.key == key;
+      });
+      require(mine.closed() == (did ? 1 : 0), "cancel() returned something else than what it did");
+      break;
+    }
+    case 'Z': {
+      about const mine(doing::clearing);
+      note("clears");
+      std::array<std::uint64_t, world::places> open{};
+      for (std::size_t i = 0; i < open.size(); ++i)
+        if (flight_record const& r = now.flight[i]; r.alive && inspector::admitted(*r.alive) && !r.closed)
+          open[i] = inspector::id(*r.alive);
+      now.flights->clear();
+      for (std::size_t i = 0; i < open.size(); ++i)
+        if (flight_record const& r = now.flight[i]; open[i] && r.alive && inspector::id(*r.alive) == open[i])
+          require(r.closed, "clear() left a flight joinable");
+      break;
+    }
+    default: violation("no such operation");
+  }
+  --now.entering;
+  fibers.wake();
+}
+
+// ---- checks ------------------------------------------------------------------------------------------------------------
+
+/// At the end of each critical section, still inside.
+inline void look() {
+  if (!now.flights) return;
+  std::array<int, 2> open{};
+  std::size_t joinable = 0;
+  std::size_t const me = now.me();
+  for (flight_record& r : now.flight) {
+    if (!r.alive || !inspector::admitted(*r.alive)) continue;
+    test_flight const& f = *r.alive;
+    cause const why = f.why();
+    if (why == cause::open) {
+      require(!r.closed, "a flight was opened again");
+      require(inspector::waiters(f) > 0, "a joinable flight that nobody waits for");
+      require(!inspector::nobody_queued(f), "waiters are counted that are not queued");
+      require(!inspector::unwound(f), "the task has unwound and the flight is open");
+      ++joinable;
+      require(++open[static_cast<std::size_t>(r.key - 'a')] == 1, "two joinable flights for one key");
+    } else if (!r.closed) {
+      r.closed = true;
+      r.why = why;
+      ++now.closes[me];
+      note("closes", r.key);
+      doing const does = now.does[me];
+      if (why == cause::timed_out) {
+        require(does == doing::timing && (r.kind == 'T' || r.kind == 'B'), "timed out by nobody");
+        ++now.expected.timed_out;
+      } else if (why == cause::cancelled) {
+        bool const alone = inspector::waiters(f) == 0;
+        require(does == doing::cancelling || does == doing::clearing ||
+                    ((does == doing::leaving || does == doing::timing) && alone),
+                "cancelled by nobody");
+        ++now.expected.cancelled;
+      } else {
+        require(does == doing::settling && now.settles[me] == &r, "settled by another flight's task");
+        why == cause::resolved ? ++now.expected.resolved : ++now.expected.rejected;
+      }
+    } else {
+      require(r.why == why, "an outcome was changed");
+    }
+    if (!r.stop_decided && cd::doomed(why) && inspector::stoppable(f)) {
+      r.stop_decided = true;
+      r.stop_due = !inspector::unwound(f);
+    }
+  }
+  require(inspector::joinable(*now.flights) == joinable, "the table has another number of flights than are joinable");
+  if (now.with.max_keys) require(joinable <= now.with.max_keys, "more keys in flight than max_keys");
+}
+
+inline void on_event(cacheflight::event const& e) {
+  using enum cacheflight::event_type;
+  outside_of_locks("an event under a lock");
+  note(to_string(e.type));
+  auto const index = static_cast<std::size_t>(*std::any_cast<int>(&e.metadata));
+  call_record& c = now.call[index];
+  if (e.flight_id == 0) {
+    require(e.type == miss || e.type == max_keys_rejected, "an event without a flight");
+    return;
+  }
+  flight_record* r = nullptr;
+  for (flight_record& each : now.flight)
+    if (each.alive && inspector::admitted(*each.alive) && inspector::id(*each.alive) == e.flight_id) r = &each;
+  require(r != nullptr, "an event of no flight");
+  require(e.key.size() == 1 && e.key[0] == r->key, "an event with another key");
+  bool const end = e.type != hit && e.type != miss && e.type != task_started;
+  if (e.type == hit) {
+    require(r->word < 3, "a hit after the flight's end");
+    ++r->delivering_hits;
+  } else {
+    require(r->delivering == 0, "two events of a flight are delivered at once");
+    ++r->delivering;
+    require(e.type == miss           ? r->word == 0
+            : e.type == task_started ? r->word == 1
+                                     : r->word == 2,
+            "events out of order");
+  }
+  if (end) {
+    require(r->delivering_hits == 0, "the last event while a hit is being delivered");
+    require(r->closed, "the last event of a joinable flight");
+    require(r->outcomes == 0, "a caller went on before the last event");
+    auto const type = r->why == cause::resolved    ? task_resolved
+                      : r->why == cause::timed_out ? task_timed_out
+                      : r->why == cause::cancelled ? task_cancelled
+                                                   : task_rejected;
+    require(e.type == type, "the last event tells another story");
+    require((e.error != nullptr) == (type == task_rejected), "an error where there is none, or none");
+  }
+  fibers.point();
+  if (end && c.kind == 'N' && !now.destroyed) {
+    ++now.entering;
+    about const mine(doing::cancelling);
+    auto const same = [&](auto const& f) { return static_cast<test_flight const&>(f).record.key == c.key; };
+    (void)now.flights->cancel(static_cast<std::uint64_t>(c.key - 'a'), same);
+    (void)now.flights->has(static_cast<std::uint64_t>(c.key - 'a'), same);
+    --now.entering;
+    fibers.wake();
+  }
+  if (e.type == hit) {
+    c.hit_seen = true;
+    --r->delivering_hits;
+  } else {
+    ++r->word;
+    --r->delivering;
+  }
+  if (c.kind == 'H') {
+    ++now.expected.callback_failures;
+    throw 1;
+  }
+}
+
+inline void driver::give_job() {
+  fibers.give(fiber, [] {
+    about const mine(doing::timing);
+    while (!now.over && up && due != never) round();
+    has_job = false;
+  });
+}
+
+/// Subtracts: only the difference of what is counted and what should be matters.
+inline void subtract(cacheflight::statistics& from, cacheflight::statistics const& what) {
+  from.hits -= what.hits, from.misses -= what.misses, from.started -= what.started, from.resolved -= what.resolved;
+  from.rejected -= what.rejected, from.timed_out -= what.timed_out, from.cancelled -= what.cancelled;
+  from.max_keys_rejected -= what.max_keys_rejected;
+}
+
+/// What tells states apart without a consequence is hidden while the state is read: how many flights there were.
+struct hidden {
+  std::array<cacheflight::statistics, 2> books;
+  cacheflight::statistics expected;
+  std::array<std::uint64_t, 2> next_id;
+  std::array<std::uint64_t, world::places> ids;
+  int begun, completed;
+
+  void hide() {
+    expected = std::exchange(now.expected, {});
+    now.expected.callback_failures = expected.callback_failures;
+    for (std::size_t i = 0; i < platform::shard_count; ++i) {
+      books[i] = inspector::books(*now.flights, i);
+      if (i == 0) subtract(inspector::books(*now.flights, 0), expected);
+      next_id[i] = std::exchange(inspector::next_id(*now.flights, i), 0);
+    }
+    begun = std::exchange(now.begun, now.begun - now.completed);
+    completed = std::exchange(now.completed, 0);
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      if (auto* const f = now.flight[i].alive) ids[i] = std::exchange(inspector::id(*f), 0);
+  }
+  void show() {
+    now.expected = expected;
+    for (std::size_t i = 0; i < platform::shard_count; ++i) {
+      inspector::books(*now.flights, i) = books[i];
+      inspector::next_id(*now.flights, i) = next_id[i];
+    }
+    now.begun = begun;
+    now.completed = completed;
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      if (auto* const f = now.flight[i].alive) inspector::id(*f) = ids[i];
+  }
+};
+inline hidden secret;
+
+/// Tells all state there is besides stacks and heap.
+inline void declare_globals() {
+  fibers.globals = {{&now, sizeof now},
+                    {&mutex::holders, sizeof mutex::holders},
+                    {&driver::work, sizeof driver::work},
+                    {&driver::due, sizeof driver::due},
+                    {&driver::up, 1},
+                    {&driver::running, 1},
+                    {&driver::closed, 1},
+                    {&driver::has_job, 1},
+                    {&clock::ticks, sizeof clock::ticks}};
+  fibers.hide = [] { secret.hide(); };
+  fibers.show = [] { secret.show(); };
+}
+
+inline void check_at_the_end() {
+  require(now.completed == now.begun, "a call did not complete, or twice");
+  cacheflight::statistics const s = now.flights->stats();
+  cacheflight::statistics const& e = now.expected;
+  require(s.hits == e.hits && s.misses == e.misses && s.started == e.started && s.resolved == e.resolved &&
+              s.rejected == e.rejected && s.timed_out == e.timed_out && s.cancelled == e.cancelled &&
+              s.max_keys_rejected == e.max_keys_rejected && s.callback_failures == e.callback_failures,
+          "the books tell another story");
+  require(s.started == s.resolved + s.rejected + s.timed_out + s.cancelled, "the books do not balance");
+  require(s.in_flight == 0 && s.waiters == 0 && s.detached == 0 && now.flights->size() == 0,
+          "something is left at rest");
+  for (flight_record const& r : now.flight) require(r.alive == nullptr, "a flight is still there");
+  now.flights->release();
+  now.flights = nullptr;
+  require(driver::alive == 0, "the core is still there");
+  require(anchor.use_count() == 1, "a value is still there");
+}
+
+/// Runs the program once, along the choices. False: cut off in a known state.
+inline bool run_once(program const& p, setup const& with, bool trace = false) {
+  fibers.begin();
+  arena::reset();
+  new (&now) world{};
+  new (&anchor) std::shared_ptr<int const>();
+  now.what = &p;
+  now.with = with;
+  now.trace = trace;
+  now.refusals = with.refusals;
+  mutex::holders = 0;
+  driver::reset();
+  driver::alive = 0;
+  clock::ticks = 1000;
+
+  arena::active = true;
+  anchor = std::make_shared<int const>(0);
+  {
+    cacheflight::options opts;
+    if (with.max_keys) opts.max_keys(with.max_keys);
+    if (with.events) opts.on_event(on_event);
+    now.flights = new core(std::move(opts));
+  }
+  for (std::size_t i = 0; i < p.count; ++i)
+    fibers.give(i, [i] {
+      std::string const& body = now.what->threads[i];
+      for (std::size_t j = 0; j < body.size(); ++j) operation(body[j], i * (world::nested_from / now.what->count) + j);
+    });
+  fibers.daemon(driver::fiber);
+  if (!fibers.run()) {
+    arena::active = false;
+    now.flights = nullptr;
+    return false;
+  }
+  now.over = true;
+  fibers.no_daemons();
+  (void)fibers.run();
+  while (driver::up && driver::due != driver::never) driver::round();  // what was refused
+  if (!now.destroyed) {
+    now.destroyed = true;
+    now.flights->retain();
+    about const mine(doing::clearing);
+    now.flights->let_go();
+  }
+  while (driver::up) driver::round();
+  check_at_the_end();
+  anchor = nullptr;
+  arena::active = false;
+  return true;
+}
+
+}  // namespace schedule
