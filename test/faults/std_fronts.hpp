@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// The fronts that need only the standard library, with and without a scheduler, and the core by hand.
+
+#include "../support/coroutines.hpp"
+#include "stage.hpp"
+#include <cacheflight/blocking.hpp>
+#include <cacheflight/callback.hpp>
+#include <cacheflight/coroutine.hpp>
+#include <cacheflight/future.hpp>
+#include <cacheflight/sender.hpp>
+
+#include <deque>
+
+namespace faults {
+
+using cacheflight_test::eager;
+using cacheflight_test::lazy;
+
+/// An executor: what it is given waits until the test pumps. It refuses when its own memory is out.
+class queue {
+ public:
+  template <class F>
+  void push(F f) {
+    work_.emplace_back(std::move(f));
+  }
+  void pump() noexcept {
+    while (!work_.empty()) {
+      std::function<void()> next;
+      {
+        pause const own;
+        next = std::move(work_.front());
+        work_.pop_front();
+      }
+      next();
+    }
+  }
+
+ private:
+  std::deque<std::function<void()>> work_;
+};
+
+struct front_base {
+  static constexpr bool watches_stop = true;
+  void leave(slot& c) { c.stop.request_stop(); }
+  void pump() { ready.pump(); }
+  void close() {}
+  void forget(std::span<slot>) {}
+  static void note(slot& c, std::shared_ptr<answer const> const& value, std::exception_ptr error) {
+    pause const own;
+    c.complete(value, std::move(error));
+  }
+  queue ready;
+};
+
+inline cf::run_options watched_by(slot& c, cf::run_options opts) {
+  opts.stop_token(c.stop.get_token());
+  return opts;
+}
+
+// ---- coroutines ---------------------------------------------------------------------------------------------------
+
+struct coroutine_gate {
+  task* of;
+  bool await_ready() noexcept { return false; }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    of->at = h.address();
+    of->open = [](task& t, told what) {
+      auto const waits = std::coroutine_handle<Promise>::from_address(t.at);
+      t.at_once = what;
+      if (what == told::drop) waits.promise().continuation.destroy();
+      else waits.resume();
+    };
+  }
+  void await_resume() noexcept {}
+};
+
+struct note_stop {
+  task* of;
+  void operator()() const noexcept { of->asked_to_stop = true; }
+};
+
+inline lazy<answer> lazy_task(std::stop_token token, task* t) {
+  std::stop_callback<note_stop> const on_stop(std::move(token), note_stop{t});
+  ++t->invoked;
+  if (t->at_once == told::wait || t->at_once == told::drop) co_await coroutine_gate{t};
+  co_return t->now();
+}
+
+/// The caller's own coroutine is not under test: it is made before faults are injected, by whoever starts it.
+template <bool Scheduled>
+struct coroutine_front : front_base {
+  static constexpr char const* name = Scheduled ? "coroutine, resume_on" : "coroutine";
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+    ++injection::paused;
+    wait(*this, flights, c, key, watched_by(c, std::move(opts)), t);
+  }
+
+ private:
+  static eager wait(coroutine_front& self, manual_group& flights, slot& c, std::string_view key, cf::run_options opts,
+                    task& t) {
+    --injection::paused;
+    std::shared_ptr<answer const> value;
+    std::exception_ptr error;
+    try {
+      auto operation = flights.run(key, std::move(opts), lazy_task, &t);
+      if constexpr (Scheduled) {
+        auto const scheduler = [to = &self.ready](auto f) { to->push(std::move(f)); };
+        auto scheduled = std::move(operation).resume_on(scheduler);
+        value = co_await std::move(scheduled);
+      } else {
+        value = co_await std::move(operation);
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    note(c, value, error);
+  }
+};
+
+// ---- callbacks ----------------------------------------------------------------------------------------------------
+
+/// Where a callback-style task keeps its completion while it waits.
+struct pending_answers {
+  std::array<std::optional<cf::completion<answer>>, 16> held;
+
+  void keep(cf::completion<answer> done, task& t) {
+    auto const free = std::find_if(held.begin(), held.end(), [](auto const& each) { return !each; });
+    free->emplace(std::move(done));
+    t.at = &*free;
+    t.open = [](task& of, told what) {
+      auto& waiting = *static_cast<std::optional<cf::completion<answer>>*>(of.at);
+      auto mine = std::move(*waiting);
+      waiting.reset();
+      of.asked_to_stop = mine.stop_token().stop_requested();
+      if (what == told::answer) (void)mine.set_value(of.number);
+      else if (what == told::fail) (void)mine.set_exception(std::make_exception_ptr(task_failed()));
+    };
+  }
+};
+
+template <bool Scheduled>
+struct callback_front : front_base {
+  static constexpr char const* name = Scheduled ? "callback, via" : "callback";
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+    auto const work = [this, &t](cf::completion<answer> done) {
+      ++t.invoked;
+      if (t.at_once == told::wait) return answers.keep(std::move(done), t);
+      if (t.at_once == told::drop) return;
+      if (t.at_once == told::fail) throw task_failed();
+      (void)done.set_value(t.number);
+    };
+    auto const callback = [&c](std::exception_ptr error, std::shared_ptr<answer const> got) {
+      note(c, got, std::move(error));
+    };
+    opts = watched_by(c, std::move(opts));
+    if constexpr (Scheduled)
+      flights.start(key, std::move(opts), cf::answering<answer>(work),
+                    cf::via([to = &ready](cf::work w) { to->push(std::move(w)); }, callback));
+    else flights.start(key, std::move(opts), cf::answering<answer>(work), callback);
+  }
+
+  pending_answers answers;
+};
+
+/// Work that was sent to an executor and waits there.
+struct pending_work {
+  std::array<std::optional<cf::work>, 16> held;
+
+  void keep(cf::work w, task& t) {
+    auto const free = std::find_if(held.begin(), held.end(), [](auto const& each) { return !each; });
+    free->emplace(std::move(w));
+    t.at = &*free;
+    t.open = [](task& of, told what) {
+      auto& waiting = *static_cast<std::optional<cf::work>*>(of.at);
+      auto const mine = std::move(*waiting);
+      waiting.reset();
+      of.at_once = what;
+      if (what != told::drop) mine();
+    };
+  }
+};
+
+inline answer plain_task(std::stop_token token, task* t) {
+  ++t->invoked;
+  t->asked_to_stop = token.stop_requested();
+  return t->now();
+}
+
+/// A plain task on an executor; `std::future` as the result, if `Future`.
+template <bool Future>
+struct on_front : front_base {
+  static constexpr char const* name = Future ? "future, on" : "callback, on";
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+    auto const submit = [this, &t](cf::work w) {
+      if (t.at_once == told::wait) works.keep(std::move(w), t);
+      else if (t.at_once != told::drop) w();
+    };
+    opts = watched_by(c, std::move(opts));
+    if constexpr (Future) {
+      auto future = cf::run_future(flights, key, std::move(opts), cf::on(submit, std::bind_front(plain_task_of, &t)));
+      auto const free = std::find_if(futures.begin(), futures.end(), [](auto const& f) { return !f.of; });
+      *free = {&c, std::move(future)};
+      pump();
+    } else {
+      flights.start(
+          key, std::move(opts), cf::on(submit, std::bind_front(plain_task_of, &t)),
+          [&c](std::exception_ptr error, std::shared_ptr<answer const> got) { note(c, got, std::move(error)); });
+    }
+  }
+  void pump() {
+    front_base::pump();
+    pause const own;
+    for (auto& f : futures) {
+      if (!f.of || f.future.wait_for(0s) != std::future_status::ready) continue;
+      slot& c = *std::exchange(f.of, nullptr);
+      try {
+        auto const value = f.future.get();
+        note(c, value, nullptr);
+      } catch (...) {
+        note(c, nullptr, std::current_exception());
+      }
+    }
+  }
+
+ private:
+  static answer plain_task_of(task* t, std::stop_token token) { return plain_task(std::move(token), t); }
+  struct waiting {
+    slot* of = nullptr;
+    std::future<std::shared_ptr<answer const>> future;
+  };
+  pending_work works;
+  std::array<waiting, 16> futures;
+};
+
+// ---- senders ------------------------------------------------------------------------------------------------------
+
+namespace ex = cacheflight::execution;
+
+struct gate_sender {
+  using sender_concept = ex::sender_t;
+  using completion_signatures =
+      ex::completion_signatures<ex::set_error_t(std::exception_ptr), ex::set_value_t(answer), ex::set_stopped_t()>;
+
+  template <class Receiver>
+  struct state {
+    using operation_state_concept = ex::operation_state_t;
+    task* of;
+    Receiver receiver;
+
+    void start() & noexcept {
+      ++of->invoked;
+      of->at = this;
+      if (of->at_once != told::wait) return end(*of, of->at_once);
+      of->open = end;
+    }
+    static void end(task& t, told what) {
+      auto& self = *static_cast<state*>(t.at);
+      t.asked_to_stop = self.receiver.get_env().query(ex::get_stop_token_t{}).stop_requested();
+      if (what == told::answer) std::move(self.receiver).set_value(answer(t.number));
+      else if (what == told::fail) std::move(self.receiver).set_error(task_failed());
+      else std::move(self.receiver).set_stopped();
+    }
+  };
+  template <class Receiver>
+  state<Receiver> connect(Receiver receiver) && {
+    return {of, std::move(receiver)};
+  }
+  task* of;
+};
+inline gate_sender sending_task(task* t) { return {t}; }
+
+struct sender_front : front_base {
+  static constexpr char const* name = "sender";
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+    auto const connect = [&] { return flights.run(key, std::move(opts), sending_task, &t).connect(receiver{&c}); };
+    ++injection::paused;
+    auto operation = std::make_unique<held<decltype(connect())>>(connect);
+    auto& started = operation->operation;
+    operations.push_back(std::move(operation));
+    --injection::paused;
+    started.start();
+  }
+
+ private:
+  struct environment {
+    std::stop_token token;
+    std::stop_token query(ex::get_stop_token_t) const noexcept { return token; }
+  };
+  struct receiver {
+    using receiver_concept = ex::receiver_t;
+    slot* c;
+    void set_value(std::shared_ptr<answer const> v) && noexcept { note(*c, v, nullptr); }
+    void set_error(std::exception_ptr e) && noexcept { note(*c, nullptr, std::move(e)); }
+    void set_stopped() && noexcept {
+      c->left = true;
+      note(*c, nullptr, nullptr);
+    }
+    environment get_env() const noexcept { return {c->stop.get_token()}; }
+  };
+  struct erased {
+    virtual ~erased() = default;
+  };
+  template <class Operation>
+  struct held final : erased {
+    template <class Make>
+    explicit held(Make&& make) : operation(make()) {}
+    Operation operation;
+  };
+  std::vector<std::unique_ptr<erased>> operations;
+};
+
+// ---- the core by hand ---------------------------------------------------------------------------------------------
+
+struct hand_front : front_base {
+  static constexpr char const* name = "hand";
+  static constexpr bool watches_stop = false;
+
+  class hand_flight final : public cd::keyed_flight<manual_platform, std::string> {
+   public:
+    hand_flight(std::string key, std::any metadata, task* t)
+        : keyed_flight(std::move(key), typeid(answer), std::move(metadata)), of_(t) {}
+    void start() {
+      if (!core_type::may_start(*this)) return core_type::settle(*this, cd::cause::abandoned, nullptr, nullptr);
+      ++of_->invoked;
+      of_->at = this;
+      if (of_->at_once != told::wait) return end(*of_, of_->at_once);
+      of_->open = end;
+      core_type::stoppable(*this);
+    }
+    bool request_stop() noexcept override { return of_->asked_to_stop = true; }
+
+   private:
+    static void end(task& t, told what) {
+      auto& self = *static_cast<hand_flight*>(t.at);
+      cd::cause why = cd::cause::resolved;
+      std::shared_ptr<void const> value;
+      std::exception_ptr error;
+      try {
+        if (what == told::drop) why = cd::cause::abandoned;
+        else if (what == told::fail) throw task_failed();
+        else value = std::make_shared<answer const>(t.number);
+      } catch (...) {
+        why = cd::cause::rejected;
+        error = std::current_exception();
+      }
+      core_type::settle(self, why, std::move(value), std::move(error));
+    }
+    task* of_;
+  };
+
+  struct waiter final : cd::waiter<manual_platform> {
+    ~waiter() override {
+      if (joined() && !core_type::withdraw(*this)) core_type::finish(*this);
+    }
+    bool hand_over() noexcept override {
+      try {
+        front->ready.push([this, pad = std::array<void*, 4>{}] { (void)pad, take_turn(); });
+      } catch (...) {
+        return false;
+      }
+      return true;
+    }
+    void take_turn() {
+      std::shared_ptr<void const> value;
+      std::exception_ptr error;
+      slot& c = *of;
+      {
+        cd::finish_guard<manual_platform> const at_exit(*this);
+        c.left = how_left() == cd::departure::left;
+        try {
+          if (!c.left) value = cd::outcome_of(*this);
+        } catch (...) {
+          error = std::current_exception();
+        }
+      }
+      note(c, std::static_pointer_cast<answer const>(std::move(value)), std::move(error));
+    }
+    hand_front* front = nullptr;
+    slot* of = nullptr;
+  };
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+    auto const free = std::find_if(waiters.begin(), waiters.end(), [](waiter const& w) { return !w.of; });
+    waiter& w = *free;
+    c.at = &w;
+    w.front = this;
+    auto const build = [&](std::string_view& k) { return new hand_flight(std::string(k), opts.take_metadata(), &t); };
+    if (cd::access::enter(flights, key, w, opts, typeid(answer), build) == cd::admission::leads) {
+      w.of = &c;
+      static_cast<hand_flight&>(*w.joined()).start();
+    }
+    w.of = &c;
+    if (!core_type::arm(w) && !w.hand_over()) core_type::strand(w);
+  }
+  void leave(slot& c) {
+    if (auto& w = *static_cast<waiter*>(c.at); w.joined()) core_type::leave(w);
+  }
+
+ private:
+  std::array<waiter, 16> waiters;
+};
+
+}  // namespace faults

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+
+// A throw at every call into user code: hash, equality, keys, tasks, arguments, results, executors, schedulers, events,
+// callbacks. The n-th such call of a script throws, for every n.
+
+#include "../support/coroutines.hpp"
+#include "stage.hpp"
+#include <cacheflight/asio.hpp>
+#include <cacheflight/blocking.hpp>
+#include <cacheflight/callback.hpp>
+#include <cacheflight/coroutine.hpp>
+#include <cacheflight/sender.hpp>
+
+#include <boost/asio/io_context.hpp>
+
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+
+namespace faults {
+namespace {
+
+namespace net = boost::asio;
+using cacheflight_test::eager;
+using cacheflight_test::lazy;
+
+struct thrown_here : std::exception {
+  char const* what() const noexcept override { return "user code threw"; }
+};
+
+/// Every call into user code says so here.
+struct user_code {
+  static void call(char const* site) {
+    if (!armed) return;
+    sites.insert(site);
+    if (++seen != nth) return;
+    threw_at = site;
+    throw thrown_here();
+  }
+  static inline bool armed = false;
+  static inline long nth = 0, seen = 0;
+  static inline std::string threw_at;
+  static inline std::set<std::string> sites;
+};
+
+/// Throws when it is copied or moved.
+template <class Which>
+struct touchy {
+  touchy() = default;
+  touchy(touchy const&) { user_code::call(Which::copied); }
+  touchy(touchy&&) { user_code::call(Which::moved); }  // NOLINT(performance-noexcept-move-constructor)
+  touchy& operator=(touchy const&) = default;
+};
+
+struct of_key {
+  [[maybe_unused]] static constexpr char const *copied = "copy of a key", *moved = "move of a key";
+};
+struct of_task {
+  [[maybe_unused]] static constexpr char const *copied = "copy of a task", *moved = "move of a task";
+};
+struct of_argument {
+  [[maybe_unused]] static constexpr char const *copied = "copy of an argument", *moved = "move of an argument";
+};
+struct of_submit {
+  [[maybe_unused]] static constexpr char const *copied = "copy of an executor", *moved = "move of an executor";
+};
+struct of_scheduler {
+  [[maybe_unused]] static constexpr char const *copied = "copy of a scheduler", *moved = "move of a scheduler";
+};
+struct of_callback {
+  [[maybe_unused]] static constexpr char const *copied = "copy of a callback", *moved = "move of a callback";
+};
+struct of_metadata {
+  [[maybe_unused]] static constexpr char const *copied = "copy of metadata", *moved = "move of metadata";
+};
+
+struct key : touchy<of_key> {
+  explicit key(int n) : id(n) {}
+  int id;
+};
+struct hash {
+  std::size_t operator()(key const& k) const {
+    user_code::call("hash");
+    return static_cast<std::size_t>(k.id);
+  }
+};
+struct equal {
+  bool operator()(key const& a, key const& b) const {
+    user_code::call("equality");
+    return a.id == b.id;
+  }
+};
+struct result {
+  result() = default;
+  result(result&&) { user_code::call("move of a result"); }  // NOLINT(performance-noexcept-move-constructor)
+};
+struct argument : touchy<of_argument> {};
+struct metadata : touchy<of_metadata> {};
+
+using touchy_group = cf::basic_group<key, hash, equal, manual_platform>;
+using shared_result = std::shared_ptr<result const>;
+
+struct outcome {
+  bool started = false;
+  int completions = 0;
+  bool value = false;
+  bool threw = false;    // `thrown_here` as the outcome
+  bool at_once = false;  // ... thrown by the call itself
+  bool other = false;
+
+  void complete(shared_result const& got, std::exception_ptr error) {
+    ++completions;
+    value = got != nullptr;
+    note(std::move(error));
+  }
+  void note(std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (thrown_here const&) {
+      threw = true;
+    } catch (...) {
+      other = true;
+    }
+  }
+};
+
+/// What a task does before it answers.
+using hook = std::function<void()>;
+
+template <class Kind>
+struct front_base {
+  std::deque<std::function<void()>> ready;
+  void pump() {
+    while (!ready.empty()) {
+      auto const next = std::move(ready.front());
+      ready.pop_front();
+      next();
+    }
+  }
+};
+
+struct function_base : touchy<of_task> {
+  explicit function_base(hook const* h) : inside(h) {}
+  hook const* inside;
+  void run() const {
+    user_code::call("task");
+    if (*inside) (*inside)();
+  }
+};
+
+struct scheduler : touchy<of_scheduler> {
+  explicit scheduler(std::deque<std::function<void()>>* q) : to(q) {}
+  std::deque<std::function<void()>>* to;
+  template <class F>
+  void operator()(F f) const {
+    user_code::call("scheduler");
+    to->push_back(std::move(f));
+  }
+};
+
+struct callback : touchy<of_callback> {
+  explicit callback(outcome* o) : of(o) {}
+  outcome* of;
+  void operator()(std::exception_ptr error, shared_result const& got) const {
+    of->complete(got, std::move(error));
+    user_code::call("callback");
+  }
+};
+
+struct by_callback : front_base<by_callback> {
+  static constexpr char const* name = "callback, via";
+  struct function : function_base {
+    using function_base::function_base;
+    void operator()(cf::completion<result> done) const {
+      run();
+      (void)done.set_value(result());
+    }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    flights.start(std::move(k), std::move(opts), cf::answering<result>(function(&h)),
+                  cf::via(scheduler(&ready), callback(&o)));
+  }
+};
+
+struct by_executor : front_base<by_executor> {
+  static constexpr char const* name = "callback, on";
+  struct function : function_base {
+    using function_base::function_base;
+    result operator()() const {
+      run();
+      return {};
+    }
+  };
+  struct submit : touchy<of_submit> {
+    void operator()(cf::work const& w) const {
+      user_code::call("executor");
+      w();
+    }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    flights.start(std::move(k), std::move(opts), cf::on(submit(), function(&h)), callback(&o));
+  }
+};
+
+struct by_coroutine : front_base<by_coroutine> {
+  static constexpr char const* name = "coroutine, resume_on";
+  struct function : function_base {
+    using function_base::function_base;
+    lazy<result> operator()(argument) const {
+      run();
+      return answer();
+    }
+    static lazy<result> answer() { co_return result(); }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    auto operation = flights.run(std::move(k), std::move(opts), function(&h), argument());
+    auto scheduled = std::move(operation).resume_on(scheduler(&ready));
+    wait(o, scheduled);
+  }
+  template <class Operation>
+  static eager wait(outcome& o, Operation& operation) {
+    shared_result got;
+    std::exception_ptr error;
+    try {
+      got = co_await std::move(operation);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    o.complete(got, std::move(error));
+  }
+};
+
+struct by_sender : front_base<by_sender> {
+  static constexpr char const* name = "sender";
+  template <class Receiver>
+  struct state {
+    using operation_state_concept = cf::execution::operation_state_t;
+    Receiver receiver;
+    void start() & noexcept { std::move(receiver).set_value(result()); }
+  };
+  struct sends {
+    using sender_concept = cf::execution::sender_t;
+    using completion_signatures = cf::execution::completion_signatures<cf::execution::set_value_t(result)>;
+    template <class Receiver>
+    state<Receiver> connect(Receiver receiver) && {
+      user_code::call("connect");
+      return {std::move(receiver)};
+    }
+  };
+  struct function : function_base {
+    using function_base::function_base;
+    sends operator()(argument) const {
+      run();
+      return {};
+    }
+  };
+  struct receiver {
+    using receiver_concept = cf::execution::receiver_t;
+    outcome* of;
+    void set_value(shared_result got) && noexcept { of->complete(got, nullptr); }
+    void set_error(std::exception_ptr error) && noexcept { of->complete(nullptr, std::move(error)); }
+    void set_stopped() && noexcept { of->other = true; }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    auto const connect = [&] {
+      return flights.run(std::move(k), std::move(opts), function(&h), argument()).connect(receiver{&o});
+    };
+    auto operation = std::make_shared<held<decltype(connect())>>(connect);
+    operations.push_back(operation);
+    operation->operation.start();
+  }
+  template <class Operation>
+  struct held {
+    template <class Make>
+    explicit held(Make&& make) : operation(make()) {}
+    Operation operation;
+  };
+  std::vector<std::shared_ptr<void>> operations;
+};
+
+struct by_thread : front_base<by_thread> {
+  static constexpr char const* name = "thread";
+  struct function : function_base {
+    using function_base::function_base;
+    result operator()(argument) const {
+      run();
+      return {};
+    }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    shared_result got;
+    std::exception_ptr error;
+    try {
+      got = flights.run(std::move(k), std::move(opts), function(&h), argument());
+    } catch (...) {
+      error = std::current_exception();
+    }
+    o.complete(got, std::move(error));
+  }
+};
+
+struct by_asio : front_base<by_asio> {
+  static constexpr char const* name = "asio handler";
+  struct function : function_base {
+    using function_base::function_base;
+    net::awaitable<result> operator()() const {
+      run();
+      return answer();
+    }
+    static net::awaitable<result> answer() { co_return result(); }
+  };
+  void run(touchy_group& flights, outcome& o, key k, cf::run_options opts, hook const& h) {
+    cf::async_run(flights, io.get_executor(), std::move(k), std::move(opts), function(&h),
+                  [&o](std::exception_ptr error, shared_result const& got) { o.complete(got, std::move(error)); });
+    pump();
+  }
+  void pump() {
+    io.restart();
+    io.poll();
+  }
+  net::io_context io;
+};
+
+/// What may be thrown where, and with what effect.
+bool harmless(std::string const& site) {
+  return site == "event" || site == "callback" || site == "scheduler" || site == "copy of a scheduler";
+}
+
+template <class Front>
+class throws : public testing::Test {
+ public:
+  /// One leader whose task, if `joined`, has another call join it. Returns whether the n-th call threw.
+  bool run_once(long nth, bool joined) {
+    user_code::nth = nth;
+    user_code::seen = 0;
+    user_code::threw_at.clear();
+    unreachable = false;
+    Front front;
+    outcome bystander, leader, joiner, later;
+    hook const none, joins = [&] { start(front, joiner, 1, none); };
+    {
+      std::optional<touchy_group> flights;
+      flights.emplace(cf::options().on_event([this](cf::event const& e) {
+        ++events[e.type];
+        user_code::call("event");
+      }));
+      in = &*flights;
+      events.clear();
+      auto& core = cd::access::core(*flights);
+      hook const armed = [&] {
+        // The bystander's task is under way: others call now.
+        user_code::armed = true;
+        start(front, leader, 1, joined ? joins : none);
+        front.pump();
+        user_code::armed = false;
+      };
+      start(front, bystander, 2, armed);
+      for (int i = 0; i < 3; ++i) {
+        front.pump();
+        cacheflight_test::manual_clock::advance(1ms);
+        (void)core.run_due();
+      }
+      front.pump();
+      std::string const& at = user_code::threw_at;
+      SCOPED_TRACE(at.empty() ? "nothing threw" : at);
+      EXPECT_TRUE(bystander.value && bystander.completions == 1);
+      check(leader, at);
+      if (joiner.started) check(joiner, at);
+      auto const s = flights->stats();
+      EXPECT_EQ(s.in_flight + s.waiters + s.detached, 0u);
+      EXPECT_EQ(s.misses, s.started);
+      EXPECT_EQ(s.started, s.resolved + s.rejected);
+      EXPECT_EQ(s.callback_failures, at == "event" || at == "callback" || unreachable ? 1u : 0u);
+      EXPECT_EQ(events[cf::event_type::miss], s.misses);
+      EXPECT_EQ(events[cf::event_type::hit], s.hits);
+      EXPECT_EQ(events[cf::event_type::task_started], s.started);
+      EXPECT_EQ(events[cf::event_type::task_resolved], s.resolved);
+      EXPECT_EQ(events[cf::event_type::task_rejected], s.rejected);
+      start(front, later, 1, none);
+      front.pump();
+      front.pump();
+      EXPECT_TRUE(later.value && later.completions == 1);
+      in = nullptr;
+    }
+    front.pump();
+    return !user_code::threw_at.empty();
+  }
+
+ private:
+  void start(Front& front, outcome& o, int id, hook const& h) {
+    o.started = true;
+    cf::run_options opts;
+    opts.metadata(std::make_any<metadata>());
+    try {
+      front.run(*in, o, key(id), std::move(opts), h);
+    } catch (thrown_here const&) {
+      o.at_once = true;
+    }
+  }
+  void check(outcome const& o, std::string const& at) {
+    EXPECT_FALSE(o.other);
+    if (o.at_once) {
+      EXPECT_EQ(o.completions, 0);
+      return;
+    }
+    if (o.completions == 0 && (at == "move of a callback" || at == "move of a scheduler")) {
+      unreachable = true;  // a callback that cannot be moved out of the call cannot be called
+      return;
+    }
+    EXPECT_EQ(o.completions, 1);
+    EXPECT_NE(o.value, o.threw);
+    if (at.empty() || harmless(at)) {
+      EXPECT_TRUE(o.value);
+    }
+  }
+
+  touchy_group* in = nullptr;
+  bool unreachable = false;
+  std::map<cf::event_type, std::uint64_t> events;
+};
+
+struct names {
+  template <class Front>
+  static std::string GetName(int) {
+    std::string name = Front::name;
+    std::erase(name, ',');
+    std::replace(name.begin(), name.end(), ' ', '_');
+    return name;
+  }
+};
+using fronts = testing::Types<by_callback, by_executor, by_coroutine, by_sender, by_thread, by_asio>;
+TYPED_TEST_SUITE(throws, fronts, names);
+
+TYPED_TEST(throws, each_call_into_user_code_once) {
+  for (bool const joined : {false, true}) {
+    if (joined && std::is_same_v<TypeParam, by_thread>) continue;  // would wait for itself
+    user_code::sites.clear();
+    long points = 0;
+    for (long nth = 1;; ++nth) {
+      SCOPED_TRACE(std::string(TypeParam::name) + (joined ? ", join" : ", miss") + ", call " + std::to_string(nth));
+      if (!this->run_once(nth, joined)) break;
+      ++points;
+      if (this->HasFailure()) return;
+    }
+    std::printf("  %-22s %-6s %3ld calls threw, at %zu places:", TypeParam::name, joined ? "join" : "miss", points,
+                user_code::sites.size());
+    for (auto const& each : user_code::sites) std::printf(" %s;", each.c_str());
+    std::printf("\n");
+    for (char const* each : {"hash", "move of a key", "task", "move of a task", "move of a result", "event"})
+      EXPECT_TRUE(user_code::sites.contains(each)) << "vacuous: " << each;
+    EXPECT_EQ(user_code::sites.contains("equality"), joined);
+    EXPECT_FALSE(user_code::sites.contains("copy of metadata"));
+    EXPECT_FALSE(user_code::sites.contains("copy of a task"));
+  }
+}
+
+}  // namespace
+}  // namespace faults
