@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+// A million keys in flight, a million callers of one key: nothing recurses, nothing costs more than its share, and what
+// was taken is given back.
+#include "../support/coroutines.hpp"
+#include "support.hpp"
+#include <cacheflight/coroutine.hpp>
+
+#include <gtest/gtest.h>
+
+#include <malloc.h>
+#include <pthread.h>
+
+#include <coroutine>
+#include <cstdio>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace hostile;
+using cacheflight::run_options;
+using cacheflight_test::eager;
+namespace detail = cacheflight::detail;
+
+constexpr std::size_t million = scaled(1'000'000);
+
+/// On a thread with a stack on which nothing can recurse a million times.
+template <class F>
+void on_small_stack(F body) {
+  pthread_attr_t attributes;
+  ASSERT_EQ(pthread_attr_init(&attributes), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, sanitized ? 2 << 20 : 256 << 10), 0);
+  pthread_t thread;
+  auto const run = [](void* of) -> void* {
+    (*static_cast<F*>(of))();
+    return nullptr;
+  };
+  ASSERT_EQ(pthread_create(&thread, &attributes, run, &body), 0);
+  EXPECT_EQ(pthread_join(thread, nullptr), 0);
+  pthread_attr_destroy(&attributes);
+}
+
+/// Bytes that are allocated; sanitizers do not tell.
+[[nodiscard]] std::size_t allocated() {
+  auto const heap = mallinfo2();
+  return heap.uordblks + heap.hblkhd;
+}
+
+void expect_balanced(cacheflight::statistics const& s) {
+  EXPECT_EQ(s.misses, s.started + s.max_keys_rejected);
+  EXPECT_EQ(s.started, s.resolved + s.rejected + s.timed_out + s.cancelled);
+  EXPECT_EQ(s.in_flight + s.waiters + s.detached, 0U);
+}
+
+// ---- a million keys -----------------------------------------------------------------------------------------------
+
+TEST(numbers, a_million_keys_in_flight_are_settled_cancelled_and_cleared) {
+  on_small_stack([] {
+    auto const key = [](std::size_t i) { return "a key of a usual length, number " + std::to_string(i); };
+    tally got;
+    std::vector<held<int>> tasks(million);
+    std::size_t const before = allocated();
+    auto flights = std::make_unique<cacheflight::group>();
+    std::size_t const empty = allocated();
+    for (std::size_t i = 0; i < million; ++i) flights->start(key(i), tasks[i].task(), got.callback());
+    std::size_t const full = allocated();
+    EXPECT_EQ(flights->size(), million);
+    EXPECT_EQ(got.all(), 0U);
+
+    std::size_t const settled = million / 3, cancelled = 2 * settled;
+    for (std::size_t i = 0; i < settled; ++i) tasks[i].answer->set_value(static_cast<int>(i));
+    EXPECT_EQ(got.values, settled);
+    for (std::size_t i = settled; i < cancelled; ++i) EXPECT_TRUE(flights->cancel(key(i)));
+    EXPECT_EQ(got.cancelled(), settled);
+    flights->clear();
+    EXPECT_EQ(got.cancelled(), million - settled);
+    EXPECT_EQ(flights->size(), 0U);
+    EXPECT_EQ(flights->stats().detached, million - settled);  // until their tasks let go
+    for (auto& task : tasks) task.answer.reset();
+    expect_balanced(flights->stats());
+    EXPECT_EQ(got.all(), million);
+
+    std::size_t const rest = allocated();
+    flights.reset();
+    std::size_t const after = allocated();
+    if constexpr (!sanitized) {
+      std::printf("%zu keys: %zu bytes each; at rest the group keeps %zu bytes per key that was up at once\n", million,
+                  (full - empty) / million, (rest - empty) / million);
+      EXPECT_GT(full - empty, million * 64);  // it is counted
+      EXPECT_LE(rest - empty, million * 17);  // two buckets for each key
+      EXPECT_LE(after, before + 65'536);
+    }
+  });
+}
+
+using P = cacheflight::std_platform;
+
+struct bare_flight final : detail::keyed_flight<P, std::string> {
+  explicit bare_flight(std::string key) : detail::keyed_flight<P, std::string>(std::move(key), typeid(int), {}) {}
+  bool request_stop() noexcept override { return true; }
+};
+struct bare_caller final : detail::waiter<P> {
+  bool hand_over() noexcept override { return turns.push_back(this), true; }
+  static inline std::deque<bare_caller*> turns;
+};
+
+TEST(numbers, the_core_has_a_million_flights_with_deadlines) {
+  on_small_stack([] {
+    using core = detail::core<P>;
+    using std::chrono::hours;
+    using std::chrono::nanoseconds;
+    cacheflight::group flights;
+    auto const build = [](std::string& key) { return new bare_flight(std::move(key)); };
+    std::deque<bare_caller> callers(million);
+    std::vector<detail::flight<P>*> up;
+    for (std::size_t i = 0; i < million; ++i) {
+      std::string key = std::to_string(i);
+      auto const opts = run_options().timeout(hours(1) + nanoseconds(i)).wait_timeout(hours(2) - nanoseconds(i));
+      ASSERT_EQ(detail::access::enter(flights, key, callers[i], opts, typeid(int), build), detail::admission::leads);
+      ASSERT_TRUE(core::arm(callers[i]));
+      up.push_back(callers[i].joined());
+    }
+    EXPECT_EQ(flights.size(), million);
+    for (std::size_t i = 0; i < million; i += 3) core::settle(*up[i], detail::cause::resolved, nullptr, nullptr);
+    for (std::size_t i = 1; i < million; i += 3) core::leave(callers[i]);
+    flights.clear();
+    for (std::size_t i = 0; i < million; ++i)
+      if (i % 3 != 0) core::settle(*up[i], detail::cause::abandoned, nullptr, nullptr);
+    EXPECT_EQ(bare_caller::turns.size(), million);
+    for (auto* const caller : std::exchange(bare_caller::turns, {})) core::finish(*caller);
+    expect_balanced(flights.stats());
+  });
+}
+
+// ---- a million callers --------------------------------------------------------------------------------------------
+
+enum class ending { settle, cancel, clear, destroy };
+
+void expect_all_answered(ending how, std::size_t count) {
+  tally got;
+  held<int> task;
+  auto flights = std::make_unique<cacheflight::group>();
+  for (std::size_t i = 0; i < count; ++i) flights->start("key", task.task(), got.callback());
+  EXPECT_EQ(flights->stats().waiters, count);
+  EXPECT_EQ(got.all(), 0U);
+  switch (how) {
+    case ending::settle: task.answer->set_value(1); break;
+    case ending::cancel: flights->cancel("key"); break;
+    case ending::clear: flights->clear(); break;
+    case ending::destroy: flights.reset(); break;
+  }
+  EXPECT_EQ(how == ending::settle ? got.values : got.cancelled(), count);
+  task.answer.reset();
+  if (flights) expect_balanced(flights->stats());
+}
+
+TEST(numbers, a_million_callbacks_of_one_flight_are_settled) {
+  on_small_stack([] { expect_all_answered(ending::settle, million); });
+}
+TEST(numbers, a_million_callbacks_of_one_flight_are_cancelled) {
+  on_small_stack([] { expect_all_answered(ending::cancel, million); });
+}
+
+TEST(numbers, so_are_those_of_one_that_is_cleared_or_loses_its_group) {
+  on_small_stack([] {
+    expect_all_answered(ending::clear, million / 10);
+    expect_all_answered(ending::destroy, million / 10);
+  });
+}
+
+/// What a coroutine waits for.
+struct gate {
+  std::coroutine_handle<>* waiting;
+  bool await_ready() noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) noexcept { *waiting = h; }
+  int await_resume() noexcept { return 42; }
+};
+gate through(std::coroutine_handle<>* waiting) { return {waiting}; }
+
+eager one_caller(cacheflight::group& flights, std::coroutine_handle<>* waiting, run_options opts, tally* got) {
+  auto operation = flights.run("key", std::move(opts), through, waiting);
+  auto const answer = co_await std::move(operation);
+  if (*answer == 42) ++got->values;
+}
+
+TEST(numbers, a_million_coroutines_of_one_flight_are_resumed) {
+  on_small_stack([] {
+    tally got;
+    std::coroutine_handle<> waiting;
+    cacheflight::group flights;
+    for (std::size_t i = 0; i < million; ++i) one_caller(flights, &waiting, run_options(), &got);
+    EXPECT_EQ(flights.stats().waiters, million);
+    waiting.resume();
+    EXPECT_EQ(got.values, million);
+    expect_balanced(flights.stats());
+  });
+}
+
+/// Each next call is made by the callback of the one before: a chain, not a crowd.
+TEST(numbers, a_million_calls_from_each_others_callbacks) {
+  on_small_stack([] {
+    cacheflight::group flights;
+    std::size_t left = million;
+    std::function<void()> const next = [&] {
+      flights.start(
+          "key", [] { return 1; },
+          [&](std::exception_ptr, auto const&) {
+            if (--left) next();
+          });
+    };
+    next();
+    EXPECT_EQ(left, 0U);
+    EXPECT_EQ(flights.stats().resolved, million);
+  });
+}
+
+/// How long it takes until each of `count` callers has left a flight by itself, with the one that stays in the middle.
+double seconds_to_leave(std::size_t count) {
+  tally got;
+  held<int> task;
+  cacheflight::group flights;
+  std::vector<std::stop_source> stops(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i == count / 2) flights.start("key", task.task(), got.callback());
+    flights.start("key", run_options().stop_token(stops[i].get_token()).wait_timeout(std::chrono::hours(1)),
+                  task.task(), got.callback());
+  }
+  double const spent = seconds([&] {
+    // From both ends: neither a list nor a heap may have to search.
+    for (std::size_t i = 0; i < count; ++i) stops[i % 2 ? i / 2 : count - 1 - i / 2].request_stop();
+  });
+  EXPECT_EQ(got.failed_with<cacheflight::caller_stopped_error>(), count);
+  EXPECT_EQ(flights.stats().waiters, 1U);
+  task.answer->set_value(1);
+  EXPECT_EQ(got.values, 1U);
+  expect_balanced(flights.stats());
+  return spent;
+}
+
+TEST(numbers, each_of_a_million_leaves_at_the_same_price) {
+  double const few = seconds_to_leave(million / 10), many = seconds_to_leave(million);
+  std::printf("%zu leave in %.3f s, %zu in %.3f s: %.1f times\n", million / 10, few, million, many, many / few);
+  EXPECT_LT(many, 40 * few);  // ten times the callers; a search would make it a hundred times
+}
+
+}  // namespace

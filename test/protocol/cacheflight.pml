@@ -1,0 +1,716 @@
+// SPDX-License-Identifier: MIT
+
+/* The protocol of include/cacheflight/detail/core.hpp: who may do what to a flight, and when. One key, N callers with one call
+ * each, and up to two others of whom each does one thing, or nothing. Every locked section of the core is one atomic step, and so
+ * is every atomic operation; between them anything may happen.
+ *
+ *   FRONT 0   the leader runs the task on its own stack and arms afterwards (threads)
+ *   FRONT 1   the leader arms first; the task settles from elsewhere; callers are resumed from elsewhere, and their context may
+ *             vanish while they wait (coroutines, callbacks, Asio)
+ *
+ * From the environment: CACHEFLIGHT_OTHERS, how many others; CACHEFLIGHT_ACTS, what they may do (the sum of 1 cancel(key),
+ * 2 clear(), 4 destroy the group, 8 let the flight time out, 16 let a caller's wait time out, 32 make a caller leave);
+ * CACHEFLIGHT_REFUSALS, how many hand-overs and stop requests are refused and must be tried again; CACHEFLIGHT_VANISHING, how
+ * many contexts may go.
+ *
+ * Flights have the number of the caller that leads them, and are never reused: whatever is done to a freed one is seen.
+ * Variables named g_... are not in the core: they record what happened, for the assertions.
+ *
+ * Each guard of the protocol can be taken out, by its number in CACHEFLIGHT_WITHOUT: the assertions, or Spin's search for invalid
+ * end states, must then fail. */
+
+#ifndef N
+#define N 2
+#endif
+#ifndef FRONT
+#define FRONT 0
+#endif
+c_decl {
+  /* Read from the environment. No part of the state: the same in all of it. */
+  static int without, others, acts, refusals_wanted, vanishing_wanted;
+  static int setting(char const* name) {
+    char const* const text = getenv(name);
+    return text ? atoi(text) : 0;
+  }
+}
+#define guard(n) (c_expr { without != n })
+#define acts(n) (c_expr { acts & n })
+
+/* The guards. The letter: the search that must find out when it is missing; see `check`. */
+#define SECOND_PROBE 1        /* t enter looks for a flight again after it has built one */
+#define UNLINK_IN_STEP 2      /* t a flight that closes leaves the table in the same step */
+#define UNLINK_BY_ADDRESS 3   /* t only the flight's own end unlinks it, not a later end under the same key */
+#define SETTLE_OPEN 4         /* t settle decides nothing if the flight is closed already */
+#define LEAVE_OPEN 5          /* t leave does nothing once the flight has closed */
+#define LEAVE_QUEUED 6        /* l leave does nothing once the waiter is not queued */
+#define WAIT_OPEN 7           /* t a wait that times out does nothing once the flight has closed */
+#define DISARM 8              /* t a waiter's deadline goes when it is taken from the queue */
+#define LAST_LEAVER_CLOSES 9  /* t the last waiter that leaves closes the flight, in the same step */
+#define ARM_EXCHANGE 10       /* t arm fails if the waiter has been released */
+#define RELEASE_EXCHANGE 11   /* t only a waiter that was armed is handed over */
+#define EMITTING 12           /* t a flight is not announced while one of its events is being delivered */
+#define EMITTING_IN_STEP 13   /* t a joiner counts its hit in the step in which it joins */
+#define LAST_EMITTER 14       /* t of several deliveries under way only the last one to end announces */
+#define DEFERRED 15           /* t the end of a delivery announces only a flight that has closed meanwhile */
+#define ANNOUNCE_FIRST 16     /* t the last event comes before the waiters are released */
+#define MAY_START 17          /* t the task of a doomed flight is not invoked */
+#define STOPPABLE_LOOKS 18    /* t stoppable asks at once if the flight is doomed already */
+#define STOPPABLE_FIRST 19    /* t a doom does not ask a task that cannot be asked yet */
+#define STOP_UNWOUND 20       /* o stoppable does not ask a task that has unwound */
+#define OPEN_REFERENCE 21     /* t an open flight has a reference, which its announcer gives back at the end */
+#define TASK_REFERENCE 22     /* t the task has a reference until it has unwound */
+#define WAITER_REFERENCES 23  /* t closing adds a reference for each waiter */
+#define LEAVER_REFERENCE 24   /* t leaving adds a reference */
+#define STOP_REFERENCE 25     /* t a stop request has a reference */
+#define START_REFERENCE 26    /* o a leader that is armed keeps the flight while it starts the task */
+#define CLEAR_UNTOUCHED 27    /* t clear does not touch a flight that others announce once the lock is free */
+#define FLIGHT_KEEPS_CORE 28  /* t a flight keeps the core */
+#define LEAVE_KEEPS_CORE 29   /* o leave keeps the core while it hands over */
+#define STOP_CALLBACK_OVER 30 /* t a caller does not go on while somebody else makes it leave */
+#define PIN 31                /* o a context does not go while one of its callers is being handed over */
+#define PIN_FAILS 32          /* o a caller whose context is going is not handed over */
+#define WITHDRAW_STRANDED 33  /* o a stranded waiter can be withdrawn */
+#define WITHDRAW_OPEN 34      /* o withdrawing from a closed flight does not count as leaving it */
+#define REFUSED_AGAIN 35      /* o a hand-over that was refused is tried again */
+#define STOP_AGAIN 36         /* o a stop request that was refused is tried again */
+#define STRAND_KEEPS_CORE 37  /* r whoever puts off what was refused keeps the core meanwhile */
+
+#define NONE 255
+
+mtype = { open, resolved, abandoned, timed_out, cancelled };   /* why a flight is not open */
+mtype = { linking, armed, released };                          /* a waiter's phase */
+mtype = { unborn, alive, freed };
+mtype = { stayed, left, waited_out };
+
+typedef flight_t {
+  mtype life = unborn;
+  mtype why = open;
+  bool unwound, stoppable, deferred, unstopped;
+  byte emitting, waiters, references;
+  bool g_started, g_last;             /* events: started and last */
+  bool g_due, g_stopped;              /* the stop request: must be, was delivered */
+};
+typedef waiter_t {
+  mtype life = unborn;
+  mtype phase = linking;
+  mtype how = stayed;
+  byte flight = NONE;
+  bool queued, timer;
+  byte stranded;                      /* 0 no, 1 in the list of whoever made it leave, 2 in the shard's */
+  bool handed;                        /* its executor has its turn */
+  bool may_leave, leaving;            /* its stop callback: set, running */
+  bool suspended, dying, g_done;
+  byte pins;
+};
+
+flight_t F[N];
+waiter_t W[N];
+byte cur = NONE;                      /* the flight in the table */
+byte core = 1;                        /* references to the core: the group's; it is gone when there is none */
+bool group_gone;
+bool driver_up;
+byte refusals;
+byte vanishing;
+byte entered;
+byte g_joinable;                      /* flights admitted and open */
+bool starts[N];                       /* FRONT 1: the task was given to somebody who will settle it */
+
+#define waits(i, f) (W[i].queued && W[i].flight == f)
+#if N > 2
+#define nobody_waits(f) (!waits(0, f) && !waits(1, f) && !waits(2, f))
+#elif N > 1
+#define nobody_waits(f) (!waits(0, f) && !waits(1, f))
+#else
+#define nobody_waits(f) (!waits(0, f))
+#endif
+#if N > 2
+#define nothing_refused (W[0].stranded != 2 && W[1].stranded != 2 && W[2].stranded != 2 && \
+                         !F[0].unstopped && !F[1].unstopped && !F[2].unstopped)
+#elif N > 1
+#define nothing_refused (W[0].stranded != 2 && W[1].stranded != 2 && !F[0].unstopped && !F[1].unstopped)
+#else
+#define nothing_refused (W[0].stranded != 2 && !F[0].unstopped)
+#endif
+#define touch(f) assert(F[f].life == alive && core > 0)
+#define touch_waiter(i) assert(W[i].life == alive)
+
+/* ---- steps; each is called inside of one atomic step unless it says otherwise ---- */
+
+inline let_core_go() { assert(core > 0); core--; }
+
+inline let_flight_go(f) {
+  touch(f);
+  assert(F[f].references > 0);
+  F[f].references--;
+  if
+  :: F[f].references == 0 ->
+    assert(F[f].unwound && F[f].why != open && F[f].g_last && cur != f && F[f].emitting == 0 && !F[f].unstopped);
+    F[f].life = freed;
+    if :: guard(FLIGHT_KEEPS_CORE) -> let_core_go(); :: else fi
+  :: else
+  fi
+}
+
+inline join(f, i) {
+  touch(f);
+  assert(F[f].why == open);                              /* rule 2 */
+  assert(F[f].waiters > 0 || f == i);                    /* rule 12: never up from zero */
+  W[i].life = alive;
+  W[i].flight = f;
+  W[i].queued = true;
+  W[i].timer = true;
+  W[i].may_leave = true;
+  F[f].waiters++;
+}
+
+inline admit(f) {
+  assert(F[f].life == unborn);
+  assert(g_joinable == 0);                               /* rule 1 */
+  F[f].life = alive;
+  F[f].references = 2;
+  F[f].emitting = 1;
+  if :: guard(FLIGHT_KEEPS_CORE) -> core++; :: else fi
+  cur = f;
+  g_joinable++;
+}
+
+inline unqueue(i) {
+  W[i].queued = false;
+  if :: guard(DISARM) -> W[i].timer = false; :: else fi
+}
+
+/* was_armed: whoever released it must hand it over. */
+inline set_released(i, was_armed) {
+  touch_waiter(i);
+  was_armed = (W[i].phase == armed) || !guard(RELEASE_EXCHANGE);
+  W[i].phase = released;
+}
+
+inline close(f, cause, announces, stops) {
+  touch(f);
+  assert(F[f].why == open);                              /* it ends once: rules 9, 10 */
+  F[f].why = cause;
+  g_joinable--;
+  if :: guard(UNLINK_IN_STEP) -> assert(cur == f); cur = NONE; :: else fi
+  if
+  :: (cause == timed_out || cause == cancelled) && F[f].stoppable && !F[f].unwound -> F[f].g_due = true;
+  :: else
+  fi
+  announces = F[f].emitting == 0 || !guard(EMITTING);
+  stops = (cause == timed_out || cause == cancelled) && !F[f].unwound && (F[f].stoppable || !guard(STOPPABLE_FIRST));
+  F[f].deferred = !announces;
+  if :: guard(WAITER_REFERENCES) -> F[f].references = F[f].references + F[f].waiters; :: else fi
+  if :: stops && guard(STOP_REFERENCE) -> F[f].references++; :: else fi
+}
+
+/* mine: the leaver was suspended and waits in our list for its turn. */
+inline depart(f, i, reason, mine, announces, stops) {
+  touch(f);
+  touch_waiter(i);
+  unqueue(i);
+  W[i].how = reason;
+  assert(F[f].waiters > 0);
+  F[f].waiters--;
+  if :: guard(LEAVER_REFERENCE) -> F[f].references++; :: else fi
+  set_released(i, mine);
+  if :: mine -> W[i].stranded = 1; :: else fi
+  if
+  :: F[f].waiters == 0 && guard(LAST_LEAVER_CLOSES) ->
+    assert(nobody_waits(f));                             /* rule 11: the others keep waiting */
+    close(f, cancelled, announces, stops);
+  :: else
+  fi
+}
+
+/* What was refused is tried again: somebody wakes the driver, whose thread keeps the core. */
+inline rouse() {
+  assert(core > 0);
+  if :: !driver_up -> driver_up = true; core++; :: else fi
+}
+
+/* ---- several steps ---- */
+
+/* The waiter is pinned. Its executor takes it or, within limits, refuses. */
+inline hand_over(i) {
+  if
+  :: d_step {
+      touch_waiter(i);
+      assert(!W[i].handed && W[i].phase == released && !W[i].queued && W[i].stranded == 0);   /* rule 10: one turn */
+      W[i].handed = true;
+      W[i].pins--;
+    }
+  :: d_step {
+      refusals > 0 -> refusals--;
+      touch_waiter(i);
+      if :: guard(STRAND_KEEPS_CORE) -> core++; :: else fi
+    }
+    d_step { assert(core > 0); if :: guard(REFUSED_AGAIN) -> W[i].stranded = 2; :: else fi }
+    d_step { if :: guard(REFUSED_AGAIN) -> rouse(); :: else fi }
+    d_step { W[i].pins--; if :: guard(STRAND_KEEPS_CORE) -> let_core_go(); :: else fi }
+  fi
+}
+
+/* Pins a waiter that is nobody's now, or leaves it to the driver; gives: it is ours to hand over. */
+inline pin(i, gives) {
+  if
+  :: W[i].dying && guard(PIN_FAILS) -> W[i].stranded = 2; rouse(); gives = false;
+  :: else -> W[i].pins++; gives = true;
+  fi
+}
+
+inline take(i, gives) { unqueue(i); set_released(i, gives); if :: gives -> pin(i, gives); :: else fi }
+
+inline release_waiters(f) {
+  do
+  :: atomic {
+      if
+      :: W[0].queued && W[0].flight == f -> w = 0;
+#if N > 1
+      :: W[1].queued && W[1].flight == f -> w = 1;
+#endif
+#if N > 2
+      :: W[2].queued && W[2].flight == f -> w = 2;
+#endif
+      :: else -> break;
+      fi;
+      touch(f);
+      take(w, gives);
+    }
+    if :: gives -> hand_over(w); :: else fi
+  od;
+  gives = false;
+  w = 0;
+}
+
+inline last_event(f) {
+  d_step {
+    touch(f);
+    assert(F[f].why != open && cur != f);                /* rule 23: the key is free */
+    assert(F[f].g_started && !F[f].g_last);              /* rule 22: once, after the others */
+    F[f].g_last = true;
+  }
+}
+
+inline announce(f) {
+  if
+  :: guard(ANNOUNCE_FIRST) -> last_event(f); release_waiters(f);
+  :: else -> release_waiters(f); last_event(f);
+  fi;
+  d_step { if :: guard(OPEN_REFERENCE) -> let_flight_go(f); :: else fi }
+}
+
+inline ask_to_stop(f) {
+  if
+  :: d_step {
+      touch(f);
+      assert(F[f].g_due && !F[f].g_stopped);             /* rule 16: when it is due, once */
+      F[f].g_stopped = true;
+    }
+    d_step { if :: guard(STOP_REFERENCE) -> let_flight_go(f); :: else fi }
+  :: d_step {
+      refusals > 0 -> refusals--;
+      touch(f);
+      if :: guard(STRAND_KEEPS_CORE) -> core++; :: else fi
+    }
+    d_step { assert(core > 0); if :: guard(STOP_AGAIN) -> F[f].unstopped = true; :: else fi }
+    d_step { if :: guard(STOP_AGAIN) -> rouse(); :: else fi }
+    d_step { if :: guard(STRAND_KEEPS_CORE) -> let_core_go(); :: else fi }
+  fi
+}
+
+inline conclude(f, announces, stops) {
+  d_step {  /* only without UNLINK_IN_STEP: the step that should not be one of its own */
+    if :: f != NONE && !guard(UNLINK_IN_STEP) && cur == f && F[f].why != open -> cur = NONE; :: else fi
+  }
+  if :: announces -> announce(f); :: else fi;
+  if :: stops -> ask_to_stop(f); :: else fi;
+  announces = false;
+  stops = false;
+}
+
+inline settle(f, cause) {
+  atomic {
+    touch(f);
+    assert(!F[f].unwound);
+    F[f].unwound = true;
+    if
+    :: F[f].why == open || !guard(SETTLE_OPEN) -> close(f, cause, announces, stops);
+    :: else -> if :: guard(UNLINK_BY_ADDRESS) :: else -> cur = NONE; fi
+    fi
+  }
+  conclude(f, announces, stops);
+  d_step { if :: guard(TASK_REFERENCE) -> let_flight_go(f); :: else fi }
+}
+
+inline now_stoppable(f) {
+  d_step {
+    touch(f);
+    F[f].stoppable = true;
+    if
+    :: F[f].why != open && !F[f].unwound -> F[f].g_due = true; stops = guard(STOPPABLE_LOOKS);
+    :: F[f].why != open && F[f].unwound -> stops = !guard(STOP_UNWOUND);
+    :: else -> stops = false;
+    fi;
+    if :: stops && guard(STOP_REFERENCE) -> F[f].references++; :: else fi
+  }
+  if :: stops -> ask_to_stop(f); :: else fi;
+  stops = false;
+}
+
+/* runs: the task is invoked. */
+inline may_start(f) {
+  d_step {
+    touch(f);
+    runs = F[f].why == open || !guard(MAY_START);
+    assert(!runs || F[f].why == open);
+  }
+}
+
+/* The caller's stop callback is destroyed: nobody makes it leave any more. */
+inline no_more_leaving(i) {
+  atomic { (!W[i].leaving || !guard(STOP_CALLBACK_OVER)) -> W[i].may_leave = false; }
+}
+
+/* The caller has its turn, or is dropped with it: it reads its outcome and gives back its reference. */
+inline finish(i) {
+  d_step {
+    touch_waiter(i);
+    f = W[i].flight;
+    touch(f);
+    assert(!W[i].queued && W[i].stranded == 0 && !W[i].g_done);
+    assert(W[i].how != stayed || (W[i].phase == released && F[f].why != open && F[f].g_last));
+    W[i].life = freed;
+    W[i].g_done = true;
+    let_flight_go(f);
+  }
+}
+
+/* ---- who acts ---- */
+
+#define reset() d_step { announces = false; stops = false; gives = false; runs = false; leads = false; f = NONE; w = 0; }
+
+proctype caller(byte i) {
+  bool announces, stops, gives, runs, leads;
+  byte f = NONE, w;
+
+  /* enter */
+  if
+  :: d_step { cur != NONE -> f = cur; join(f, i); if :: guard(EMITTING_IN_STEP) -> F[f].emitting++; :: else fi }
+  :: d_step { cur == NONE -> skip }   /* outside of the lock, a flight is built */
+    d_step {
+      if
+      :: cur != NONE && guard(SECOND_PROBE) ->
+        f = cur;
+        join(f, i);
+        if :: guard(EMITTING_IN_STEP) -> F[f].emitting++; :: else fi
+      :: else -> f = i; leads = true; admit(f); join(f, i);
+      fi
+    }
+  fi;
+  if
+  :: !leads && !guard(EMITTING_IN_STEP) -> d_step { touch(f); F[f].emitting++; }
+  :: else
+  fi;
+  d_step { touch(f); assert(!F[f].g_last); if :: leads -> F[f].g_started = true; :: else fi }   /* hit; or miss, task_started */
+  d_step {
+    touch(f);
+    assert(F[f].emitting > 0);
+    F[f].emitting--;
+    announces = (F[f].emitting == 0 || !guard(LAST_EMITTER)) &&
+                (F[f].deferred || !guard(DEFERRED));
+    if :: announces -> F[f].deferred = false; :: else fi
+  }
+  if :: announces -> announce(f); :: else fi;
+  d_step { announces = false; entered++; }
+
+#if FRONT == 0
+  if
+  :: leads ->
+    may_start(f);
+    if
+    :: runs -> now_stoppable(f); settle(f, resolved);
+    :: else -> settle(f, abandoned);
+    fi
+  :: else
+  fi;
+  d_step {
+    touch_waiter(i);
+    gives = W[i].phase == released && guard(ARM_EXCHANGE);
+    if :: gives :: else -> W[i].phase = armed; W[i].suspended = true; fi
+  }
+  if
+  :: gives
+  :: else -> W[i].handed;
+  fi;
+  no_more_leaving(i);
+  finish(i);
+#else
+  if :: leads && guard(START_REFERENCE) -> d_step { touch(f); F[f].references++; } :: else fi;
+  d_step {
+    touch_waiter(i);
+    gives = W[i].phase == released && guard(ARM_EXCHANGE);
+    if :: gives -> assert(!W[i].handed); W[i].handed = true; :: else -> W[i].phase = armed; W[i].suspended = true; fi
+  }
+  if
+  :: leads ->
+    may_start(f);
+    if
+    :: runs -> starts[i] = true; now_stoppable(f);
+    :: else -> settle(f, abandoned);
+    fi;
+    if :: guard(START_REFERENCE) -> d_step { let_flight_go(f); } :: else fi
+  :: else
+  fi;
+#endif
+  reset();
+}
+
+#if FRONT == 1
+/* Who settles flight f's task. */
+proctype task(byte f) {
+  bool announces, stops, gives;
+  byte w;
+end:
+  starts[f];
+  settle(f, resolved);
+}
+
+/* Caller i's executor: gives it its turn, or goes. */
+proctype context(byte i) {
+  bool announces, stops, gives, mine;
+  byte f = NONE, w;
+
+  if
+  :: W[i].handed ->
+    no_more_leaving(i);
+    finish(i);
+  :: d_step { vanishing > 0 && W[i].suspended -> vanishing--; W[i].dying = true; }
+    (W[i].pins == 0 || !guard(PIN));
+    no_more_leaving(i);
+    d_step {  /* withdraw */
+      touch_waiter(i);
+      f = W[i].flight;
+      touch(f);
+      mine = true;
+      if
+      :: W[i].queued && (F[f].why == open || !guard(WITHDRAW_OPEN)) -> depart(f, i, left, gives, announces, stops);
+      :: W[i].queued && F[f].why != open && guard(WITHDRAW_OPEN) -> unqueue(i);
+      :: !W[i].queued && W[i].stranded == 0 -> mine = false;
+      :: !W[i].queued && W[i].stranded != 0 && !guard(WITHDRAW_STRANDED) -> mine = false;
+      :: else
+      fi;
+      if :: mine -> W[i].stranded = 0; W[i].how = left; :: else fi
+    }
+    if
+    :: mine -> conclude(f, announces, stops);
+    :: else -> assert(W[i].handed);   /* the turn that it was given is dropped with the context */
+    fi;
+    finish(i);
+  fi
+}
+#endif
+
+/* Gives what was refused another try. */
+proctype driver() {
+  bool announces, stops, gives;
+  byte f, w;
+end:
+  do
+  :: atomic {
+      if
+      :: driver_up && W[0].stranded == 2 && !W[0].dying -> w = 0;
+#if N > 1
+      :: driver_up && W[1].stranded == 2 && !W[1].dying -> w = 1;
+#endif
+#if N > 2
+      :: driver_up && W[2].stranded == 2 && !W[2].dying -> w = 2;
+#endif
+      fi;
+      assert(core > 0);
+      touch_waiter(w);
+      W[w].stranded = 0;
+      W[w].pins++;
+    }
+    hand_over(w);
+  :: atomic {
+      if
+      :: driver_up && F[0].unstopped -> f = 0;
+#if N > 1
+      :: driver_up && F[1].unstopped -> f = 1;
+#endif
+#if N > 2
+      :: driver_up && F[2].unstopped -> f = 2;
+#endif
+      fi;
+      touch(f);
+      F[f].unstopped = false;
+    }
+    ask_to_stop(f);
+  :: d_step {
+      driver_up && nothing_refused -> driver_up = false; let_core_go(); w = 0; f = 0;
+    }
+  od
+}
+
+/* Does one thing, or nothing. */
+proctype actor() {
+  bool announces, stops, gives, mine, leaves, keeps, is_callback;
+  byte f = NONE, w, i;
+
+  if
+  :: skip
+  :: d_step {  /* cancel(key) */
+      acts(1) && cur != NONE && !group_gone ->
+      f = cur;
+      close(f, cancelled, announces, stops);
+    }
+    conclude(f, announces, stops);
+  :: d_step {  /* clear: remembers the flight between the lock and what is left to do */
+      acts(2) && cur != NONE && !group_gone ->
+      f = cur;
+      core++;
+      close(f, cancelled, announces, stops);
+    }
+    d_step { if :: announces || stops || !guard(CLEAR_UNTOUCHED) -> touch(f); :: else fi }
+    conclude(f, announces, stops);
+    d_step { let_core_go(); }
+  :: d_step {  /* the group is destroyed; nobody is entering */
+      acts(4) && entered == N && !group_gone ->
+      group_gone = true;
+      if :: cur != NONE -> f = cur; close(f, cancelled, announces, stops); :: else fi
+    }
+    conclude(f, announces, stops);
+    d_step { let_core_go(); }
+  :: d_step {  /* the flight's deadline; the driver's thread keeps the core */
+      acts(8) && cur != NONE && !group_gone ->
+      f = cur;
+      core++;
+      close(f, timed_out, announces, stops);
+    }
+    conclude(f, announces, stops);
+    d_step { let_core_go(); }
+  :: atomic {  /* a caller's own deadline */
+      if
+      :: acts(16) && W[0].timer && !group_gone -> i = 0;
+#if N > 1
+      :: acts(16) && W[1].timer && !group_gone -> i = 1;
+#endif
+#if N > 2
+      :: acts(16) && W[2].timer && !group_gone -> i = 2;
+#endif
+      fi;
+      touch_waiter(i);
+      core++;
+      keeps = true;
+      W[i].timer = false;
+      f = W[i].flight;
+      if
+      :: F[f].why == open || !guard(WAIT_OPEN) -> depart(f, i, waited_out, mine, announces, stops);
+      :: else
+      fi;
+      leaves = true;
+    }
+  :: atomic {  /* a caller's stop callback */
+      if
+      :: acts(32) && W[0].may_leave -> i = 0;
+#if N > 1
+      :: acts(32) && W[1].may_leave -> i = 1;
+#endif
+#if N > 2
+      :: acts(32) && W[2].may_leave -> i = 2;
+#endif
+      fi;
+      W[i].may_leave = false;
+      W[i].leaving = true;
+      is_callback = true;
+    }
+    d_step {  /* leave */
+      touch_waiter(i);
+      f = W[i].flight;
+      touch(f);
+      if
+      :: (W[i].queued || !guard(LEAVE_QUEUED)) && (F[f].why == open || !guard(LEAVE_OPEN)) ->
+        if :: guard(LEAVE_KEEPS_CORE) -> core++; keeps = true; :: else fi;
+        depart(f, i, left, mine, announces, stops);
+        leaves = true;
+      :: else -> W[i].leaving = false; is_callback = false;
+      fi
+    }
+  fi;
+
+  if
+  :: leaves ->
+    conclude(f, announces, stops);
+    if
+    :: mine ->
+      d_step {  /* give_turns */
+        assert(core > 0);
+        if
+        :: W[i].stranded == 1 -> touch_waiter(i); W[i].stranded = 0; pin(i, gives);
+        :: else -> gives = false;   /* withdrawn */
+        fi
+      }
+      if
+      /* a turn that is taken inside of its own stop callback does not wait for it */
+      :: gives -> d_step { if :: is_callback -> W[i].leaving = false; is_callback = false; :: else fi } hand_over(i);
+      :: else
+      fi
+    :: else
+    fi;
+    d_step {
+      assert(core > 0);   /* give_turns looks for more */
+      if :: keeps -> let_core_go(); :: else fi;
+      if :: is_callback -> W[i].leaving = false; :: else fi
+    }
+  :: else
+  fi;
+  d_step { announces = false; stops = false; gives = false; mine = false; leaves = false; keeps = false; is_callback = false; f = NONE; w = 0; i = 0; }
+}
+
+init {
+  byte i;
+  c_code {
+    without = setting("CACHEFLIGHT_WITHOUT");
+    others = setting("CACHEFLIGHT_OTHERS");
+    acts = setting("CACHEFLIGHT_ACTS");
+    refusals_wanted = setting("CACHEFLIGHT_REFUSALS");
+    vanishing_wanted = setting("CACHEFLIGHT_VANISHING");
+  };
+  atomic {
+    refusals = c_expr { refusals_wanted };
+    vanishing = c_expr { vanishing_wanted };
+    i = 0;
+    do
+    :: i < N ->
+      run caller(i);
+#if FRONT == 1
+      run task(i);
+      run context(i);
+#endif
+      i++;
+    :: else -> break;
+    od;
+    if :: (c_expr { others > 0 }) -> run actor(); :: else fi;
+    if :: (c_expr { others > 1 }) -> run actor(); :: else fi;
+#if FRONT == 1
+    run driver();
+#endif
+    i = 0;
+  }
+
+  /* Nothing can go on: everything must be over. */
+  timeout;
+  d_step {
+    assert(cur == NONE && g_joinable == 0);
+    i = 0;
+    do
+    :: i < N ->
+      assert(W[i].g_done);                                          /* rule 10: every call has completed */
+      assert(F[i].life != alive);                                   /* nothing is left: rule 3 */
+      assert(F[i].g_due == F[i].g_stopped);                         /* rule 16 */
+      i++;
+    :: else -> break;
+    od;
+    assert(core == (group_gone -> 0 : 1) && !driver_up);
+  }
+}
