@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "../server/call_books.hpp"
 #include "../server/users.hpp"
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -21,19 +21,22 @@ namespace demo {
 /// database.
 class database {
  public:
-  database(std::filesystem::path const& file, std::size_t connections, std::chrono::milliseconds latency)
-      : latency_(latency), users_(file, connections) {}
+  database(std::filesystem::path const& file, std::size_t connections, std::chrono::milliseconds latency,
+           std::chrono::milliseconds busy_timeout)
+      : latency_(latency), users_(file, connections, busy_timeout) {}
 
   /// One call to the database: the simulated latency, then the query; empty if there is no such user. A stop request ends
   /// either at once, with an exception.
   std::optional<user> find_user(std::stop_token const& stop, std::int64_t id) {
-    ++calls_;
+    booked_call call(calls_, stop);
     wait_for_network(stop);
-    return users_.find(stop, id);
+    std::optional<user> found = users_.find(stop, id);
+    call.answered();
+    return found;
   }
 
-  /// How often `find_user` has been called.
-  std::uint64_t calls() const noexcept { return calls_; }
+  /// The calls of `find_user`.
+  call_books const& calls() const noexcept { return calls_; }
   std::chrono::milliseconds latency() const noexcept { return latency_; }
 
  private:
@@ -46,7 +49,7 @@ class database {
   }
 
   std::chrono::milliseconds latency_;
-  std::atomic<std::uint64_t> calls_ = 0;
+  call_books calls_;
   user_store users_;
 };
 

@@ -4,6 +4,7 @@
 #include "../server/program.hpp"
 #include "../server/settings.hpp"
 #include "database.hpp"
+#include "http_server.hpp"
 #include "user_service.hpp"
 
 #include <httplib.h>
@@ -55,7 +56,7 @@ void reply(httplib::Response& response, char const* problem) {
   response.set_content(demo::problem_body(problem), "application/json");
 }
 
-void set_up(httplib::Server& server, demo::user_service& users, std::size_t threads) {
+void set_up(demo::http_server& server, demo::user_service& users, std::size_t threads) {
   // A connection has its thread until it is closed, also between its requests.
   server.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
   server.set_keep_alive_max_count(1000);
@@ -65,9 +66,9 @@ void set_up(httplib::Server& server, demo::user_service& users, std::size_t thre
 
   // Requests without a body are answered before cpp-httplib looks for a route; it finds none for the others, when it has
   // read the body, and they are answered then.
-  server.set_pre_routing_handler([&users](httplib::Request const& asked, httplib::Response& response) {
+  server.set_pre_routing_handler([&server, &users](httplib::Request const& asked, httplib::Response& response) {
     if (asked.method != "GET") return httplib::Server::HandlerResponse::Unhandled;
-    users.answer(asked, response);
+    users.answer(asked, response, server.client_gone());
     return httplib::Server::HandlerResponse::Handled;
   });
   server.set_error_handler(
@@ -75,7 +76,7 @@ void set_up(httplib::Server& server, demo::user_service& users, std::size_t thre
         if (!response.body.empty()) return httplib::Server::HandlerResponse::Unhandled;  // our own
         if (response.status == 413) reply(response, "the body is too large");
         else if (asked.target.empty() || asked.method == "GET") reply(response, "this is not HTTP");
-        else users.answer(asked, response);
+        else users.answer(asked, response, {});
         return httplib::Server::HandlerResponse::Handled;
       }));
 }
@@ -100,10 +101,11 @@ int run(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
-  demo::database db(chosen.database, database_connections, std::chrono::milliseconds(chosen.db_latency_ms));
+  demo::database db(chosen.database, database_connections, std::chrono::milliseconds(chosen.db_latency_ms),
+                    std::chrono::milliseconds(chosen.busy_timeout_ms));
   demo::user_service users(db, static_cast<std::size_t>(chosen.max_keys), std::chrono::milliseconds(chosen.timeout_ms),
                            chosen.log_events);
-  httplib::Server server;
+  demo::http_server server;
   set_up(server, users, static_cast<std::size_t>(chosen.threads));
   unsigned short const port = listen(server, chosen.port);
 
@@ -115,15 +117,16 @@ int run(int argc, char** argv) {
   while (!server.is_running()) std::this_thread::yield();
   demo::announce(port, chosen);
 
-  // Ends in steps: no new connections; time for those who wait; 503 for those who still do; the end when clients that keep
-  // their connection have said nothing for 5 seconds. A second signal ends at once.
+  // Ends in steps: no new connections, no new requests on those that are up; time for those who wait; 503 for those who
+  // still do; the end. A second signal ends at once.
   int signal = 0;
   sigwait(&signals, &signal);
   stopping = true;
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   std::cout << "stopping" << std::endl;
   server.stop();
-  wait_until_idle(users, 5s);
+  server.close_connections();
+  wait_until_idle(users, std::chrono::milliseconds(chosen.grace_ms));
   users.cancel_all();
   serving.join();
   return 0;

@@ -20,7 +20,8 @@ class user_service {
  public:
   user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events);
 
-  void answer(httplib::Request const& asked, httplib::Response& response);
+  /// `gone` is asked to stop when the client hangs up.
+  void answer(httplib::Request const& asked, httplib::Response& response, std::stop_token const& gone);
 
   /// Requests that are being answered.
   int busy() const noexcept { return busy_; }
@@ -32,7 +33,7 @@ class user_service {
   }
 
  private:
-  void get_user(std::int64_t id, bool coalesce, httplib::Response& response);
+  void get_user(std::int64_t id, bool coalesce, httplib::Response& response, std::stop_token const& gone);
 
   database& db_;
   event_log log_;

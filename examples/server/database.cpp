@@ -17,10 +17,12 @@ namespace demo {
 namespace net = boost::asio;
 
 net::awaitable<std::optional<user>> database::find_user(std::stop_token stop, std::int64_t id) {
-  ++calls_;
+  booked_call call(calls_, stop);
   net::steady_timer network(co_await net::this_coro::executor, latency_);
   co_await network.async_wait(net::use_awaitable);
-  co_return co_await query_on_pool(std::move(stop), id);
+  std::optional<user> found = co_await query_on_pool(std::move(stop), id);
+  call.answered();
+  co_return found;
 }
 
 // Hops to the pool and back as an operation of its own, which is deaf to Asio's cancellation: the coroutine belongs to

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "call_books.hpp"
 #include "users.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,16 +21,17 @@ namespace demo {
 class database {
  public:
   /// Queries run on a pool of that many threads, each with a connection.
-  database(std::filesystem::path const& file, std::size_t threads, std::chrono::milliseconds latency)
-      : latency_(latency), users_(file, threads), pool_(threads) {}
+  database(std::filesystem::path const& file, std::size_t threads, std::chrono::milliseconds latency,
+           std::chrono::milliseconds busy_timeout)
+      : latency_(latency), users_(file, threads, busy_timeout), pool_(threads) {}
 
   /// One call to the database: the simulated latency, which no thread waits for, then the query on the pool; empty if
   /// there is no such user. A stop request interrupts the query, or skips it if it has not begun; cancellation ends the
   /// latency at once.
   boost::asio::awaitable<std::optional<user>> find_user(std::stop_token stop, std::int64_t id);
 
-  /// How often `find_user` has been called.
-  std::uint64_t calls() const noexcept { return calls_; }
+  /// The calls of `find_user`.
+  call_books const& calls() const noexcept { return calls_; }
   std::chrono::milliseconds latency() const noexcept { return latency_; }
 
   /// Waits until the pool has nothing left to do.
@@ -40,7 +41,7 @@ class database {
   boost::asio::awaitable<std::optional<user>> query_on_pool(std::stop_token stop, std::int64_t id);
 
   std::chrono::milliseconds latency_;
-  std::atomic<std::uint64_t> calls_ = 0;
+  call_books calls_;
   user_store users_;
   boost::asio::thread_pool pool_;
 };

@@ -247,7 +247,11 @@ int run(int argc, char** argv) {
   po::notify(given);
   demo::require_between(1, port, 65'535, "port");
   for (int const requests : bursts) demo::require_between(1, requests, 20'000, "requests");
-  demo::allow_descriptors(static_cast<std::size_t>(*std::max_element(bursts.begin(), bursts.end())) + 64);
+  auto const wanted = static_cast<std::size_t>(*std::max_element(bursts.begin(), bursts.end())) + 64;
+  if (std::size_t const allowed = demo::allow_descriptors(wanted); allowed < wanted) {
+    throw std::runtime_error("needs " + std::to_string(wanted) + " open files, but the hard limit is " +
+                             std::to_string(allowed) + " (see `ulimit -Hn`)");
+  }
 
   tcp::endpoint const server(net::ip::address_v4::loopback(), static_cast<unsigned short>(port));
   std::string expected;

@@ -7,28 +7,25 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <exception>
 #include <iostream>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 
 namespace demo {
 
-/// Makes room for `wanted` open sockets and files: the usual soft limit of 1024 is too low for a burst of 1000
-/// connections.
-inline void allow_descriptors(std::size_t wanted) {
+/// Makes room for `wanted` open sockets and files, or for as many as may be, and returns how many: the usual soft limit
+/// of 1024 is too low for a burst of 1000 connections.
+inline std::size_t allow_descriptors(std::size_t wanted) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::system_error(errno, std::generic_category(), "RLIMIT_NOFILE");
-  if (limit.rlim_cur >= wanted) return;
-  if (limit.rlim_max < wanted) {
-    throw std::runtime_error("needs " + std::to_string(wanted) + " open files, but the hard limit is " +
-                             std::to_string(limit.rlim_max) + " (see `ulimit -Hn`)");
-  }
-  limit.rlim_cur = wanted;
+  if (limit.rlim_cur >= wanted) return wanted;
+  limit.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max);
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) throw std::system_error(errno, std::generic_category(), "RLIMIT_NOFILE");
+  return static_cast<std::size_t>(limit.rlim_cur);
 }
 
 /// Refuses an option that lies outside of its range.

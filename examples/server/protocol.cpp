@@ -70,14 +70,20 @@ std::string user_body(user const& found) {
 
 std::string problem_body(std::string_view what) { return json::serialize(json::object{{"error", what}}) + '\n'; }
 
-std::string event_log::stats_body(cacheflight::statistics const& books, std::uint64_t db_calls,
+std::string event_log::stats_body(cacheflight::statistics const& books, call_books const& db_calls,
                                   std::chrono::milliseconds db_latency) const {
   json::object events;
   for (std::size_t type = 0; type < counts_.size(); ++type) {
     events[cacheflight::to_string(static_cast<event_type>(type))] = counts_[type].load();
   }
+  std::uint64_t const answered = db_calls.answered, failed = db_calls.failed, stopped = db_calls.stopped;
+  std::uint64_t const begun = db_calls.begun;  // read last: no fewer than those that have ended
   json::object body{{"in_flight_keys", books.in_flight},
-                    {"total_db_calls", db_calls},
+                    {"total_db_calls", begun},
+                    {"active_db_calls", begun - answered - failed - stopped},
+                    {"answered_db_calls", answered},
+                    {"failed_db_calls", failed},
+                    {"stopped_db_calls", stopped},
                     {"hits", books.hits},
                     {"misses", books.misses},
                     {"started", books.started},

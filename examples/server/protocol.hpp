@@ -4,6 +4,7 @@
 // books behind /stats.
 #pragma once
 
+#include "call_books.hpp"
 #include "users.hpp"
 #include <cacheflight/event.hpp>
 #include <cacheflight/group.hpp>
@@ -45,7 +46,7 @@ class event_log {
 
   void on_event(cacheflight::event const& event);
 
-  std::string stats_body(cacheflight::statistics const& books, std::uint64_t db_calls,
+  std::string stats_body(cacheflight::statistics const& books, call_books const& db_calls,
                          std::chrono::milliseconds db_latency) const;
 
  private:

@@ -37,6 +37,10 @@ bool parse(int argc, char** argv, settings& chosen) {
       "users in flight at once; beyond that 503");
   add("timeout-ms", po::value(&chosen.timeout_ms)->default_value(chosen.timeout_ms),
       "time limit of a flight; beyond that 504");
+  add("busy-timeout-ms", po::value(&chosen.busy_timeout_ms)->default_value(chosen.busy_timeout_ms),
+      "how long a query waits while the database is locked; beyond that 503");
+  add("grace-ms", po::value(&chosen.grace_ms)->default_value(chosen.grace_ms),
+      "how long requests may go on when the server is told to stop; beyond that 503");
   add("log-events", po::bool_switch(&chosen.log_events), "log all of CacheFlight's events instead of failures only");
 
   po::variables_map given;
@@ -51,6 +55,8 @@ bool parse(int argc, char** argv, settings& chosen) {
   require_between(0, chosen.db_latency_ms, 3'600'000, "db-latency-ms");
   require_between(1, chosen.max_keys, 1'000'000'000, "max-keys");
   require_between(1, chosen.timeout_ms, 3'600'000, "timeout-ms");
+  require_between(0, chosen.busy_timeout_ms, 3'600'000, "busy-timeout-ms");
+  require_between(0, chosen.grace_ms, 3'600'000, "grace-ms");
   return true;
 }
 

@@ -19,6 +19,8 @@ struct settings {
   int db_latency_ms = 1000;
   int max_keys = 10'000;
   int timeout_ms = 5000;
+  int busy_timeout_ms = 2000;
+  int grace_ms = 5000;
   bool log_events = false;
 };
 

@@ -76,6 +76,8 @@ net::awaitable<response> user_service::get_user(std::int64_t id, bool coalesce) 
     co_return try_again("the server is shutting down");  // the only way for this server to lose a task
   } catch (cacheflight::caller_cancelled_error const&) {
     throw;  // This client is gone: nobody to answer. The others still wait; if there are none, the query is stopped.
+  } catch (database_busy const&) {  // what the task threw reaches everybody who waited, as it was
+    co_return try_again("the database is busy");
   } catch (std::exception const&) {
     co_return problem(http::status::internal_server_error, "the database failed");  // the details are in the log
   }

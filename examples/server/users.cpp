@@ -8,11 +8,15 @@
 #include <random>
 #include <stdexcept>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 namespace demo {
 
 namespace {
+
+using namespace std::chrono_literals;
+using clock_type = std::chrono::steady_clock;
 
 constexpr unsigned user_count = 20'000;
 constexpr int order_count = 100'000;
@@ -29,8 +33,10 @@ using handle_ptr = std::unique_ptr<sqlite3, closer>;
 using statement_ptr = std::unique_ptr<sqlite3_stmt, closer>;
 
 [[noreturn]] void fail(sqlite3* handle) {
-  throw std::runtime_error(std::string("database ") + sqlite3_db_filename(handle, "main") + ": " +
-                           sqlite3_errmsg(handle));
+  std::string const what =
+      std::string("database ") + sqlite3_db_filename(handle, "main") + ": " + sqlite3_errmsg(handle);
+  if (sqlite3_errcode(handle) == SQLITE_BUSY) throw database_busy(what);
+  throw std::runtime_error(what);
 }
 
 std::runtime_error unwanted() { return std::runtime_error("database: the query was not wanted any more"); }
@@ -144,10 +150,14 @@ constexpr std::string_view find_user_sql = R"sql(
 
 }  // namespace
 
-// One connection with its prepared statement; used by one thread at a time, and interrupted from any.
+// One connection with its prepared statement; used by one thread at a time.
 class user_store::connection {
  public:
-  explicit connection(std::filesystem::path const& file) : handle_(open(file, SQLITE_OPEN_READONLY)) {
+  connection(std::filesystem::path const& file, std::chrono::milliseconds busy_timeout)
+      : handle_(open(file, SQLITE_OPEN_READONLY)), busy_timeout_(busy_timeout) {
+    sqlite3_progress_handler(handle_.get(), 1000, &connection::stop_query, this);
+    sqlite3_busy_handler(handle_.get(), &connection::wait_for_lock, this);
+    begin({});
     auto const version = prepare(handle_.get(), "PRAGMA user_version");
     if (sqlite3_step(version.get()) != SQLITE_ROW) fail(handle_.get());
     if (sqlite3_column_int64(version.get(), 0) != schema_version) {
@@ -158,8 +168,8 @@ class user_store::connection {
   }
 
   std::optional<user> find_user(std::stop_token const& stop, std::int64_t id) {
-    std::stop_callback const interrupt(stop, [this] { sqlite3_interrupt(handle_.get()); });
     if (stop.stop_requested()) throw unwanted();
+    begin(stop);
     std::unique_ptr<sqlite3_stmt, resetter> const statement(find_user_.get());
     sqlite3_stmt* const row = statement.get();
     bind(row, 1, id);
@@ -177,8 +187,29 @@ class user_store::connection {
   }
 
  private:
+  void begin(std::stop_token const& stop) {
+    stop_ = stop;
+    patience_ends_ = clock_type::now() + busy_timeout_;
+  }
+
+  // Called after each thousand steps of a query: not 0 interrupts it. In place of sqlite3_interrupt, which is lost if
+  // it comes just before the query's first step.
+  static int stop_query(void* self) noexcept { return static_cast<connection*>(self)->stop_.stop_requested(); }
+
+  // Called again and again while the database is locked: 0 gives up. In place of sqlite3_busy_timeout, which nothing
+  // ends early.
+  static int wait_for_lock(void* self, int) noexcept {
+    auto const& mine = *static_cast<connection*>(self);
+    if (mine.stop_.stop_requested() || clock_type::now() >= mine.patience_ends_) return 0;
+    std::this_thread::sleep_for(5ms);
+    return 1;
+  }
+
   handle_ptr handle_;
   statement_ptr find_user_;
+  std::chrono::milliseconds busy_timeout_;
+  std::stop_token stop_;  // of the query that runs
+  clock_type::time_point patience_ends_;
 };
 
 // A connection borrowed for one query.
@@ -207,9 +238,10 @@ class user_store::lease {
   std::unique_ptr<connection> borrowed_;
 };
 
-user_store::user_store(std::filesystem::path const& file, std::size_t connections) {
+user_store::user_store(std::filesystem::path const& file, std::size_t connections,
+                       std::chrono::milliseconds busy_timeout) {
   create_if_missing(file);
-  for (std::size_t i = 0; i < connections; ++i) idle_.push_back(std::make_unique<connection>(file));
+  for (std::size_t i = 0; i < connections; ++i) idle_.push_back(std::make_unique<connection>(file, busy_timeout));
 }
 
 user_store::~user_store() = default;
