@@ -4,7 +4,8 @@ if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(CACHEFLIGHT_CCACHE ccache DOC "ccache, used if it is there")
   mark_as_advanced(CACHEFLIGHT_CCACHE)
   if(CACHEFLIGHT_CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${CACHEFLIGHT_CCACHE}")
+    # With precompiled headers it needs to be told that they may be trusted.
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${CACHEFLIGHT_CCACHE}")
   endif()
 endif()
 
@@ -29,6 +30,11 @@ if(CACHEFLIGHT_SANITIZE STREQUAL "address")
     BOOST_ASIO_DISABLE_SMALL_BLOCK_RECYCLING BOOST_ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING
     ASIO_DISABLE_SMALL_BLOCK_RECYCLING ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
   set(sanitizer_options -fsanitize=address,undefined,leak -fno-sanitize-recover=all)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # With its checks inline, and with one for null and alignment at every use of a pointer, g++ takes twice as long. Of the
+    # latter ASan sees the former, and the stage clang-asan has both on the same code.
+    add_compile_options(-fno-sanitize=null,alignment "SHELL:--param asan-instrumentation-with-call-threshold=0")
+  endif()
 elseif(CACHEFLIGHT_SANITIZE STREQUAL "thread")
   set(sanitizer_options -fsanitize=thread)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

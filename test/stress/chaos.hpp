@@ -3,9 +3,14 @@
 
 // Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out on few
 // keys, with tasks that complete inline, after some turns, on another pool, that ignore being asked to stop, or do
-// nothing else.
+// nothing else. In mixed chaos tasks throw as well, and threads call the same keys of the same group through the other
+// fronts: blocking, with callbacks, and in coroutines of their own.
 
+#include "../support/coroutines.hpp"
 #include "support.hpp"
+#include <cacheflight/blocking.hpp>
+#include <cacheflight/callback.hpp>
+#include <cacheflight/coroutine.hpp>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -101,12 +106,14 @@ struct answer {
 struct task_failure {};
 struct callback_failure {};
 
+enum class callers { asio, mixed };
+
 class chaos {
  public:
-  chaos(std::uint64_t seed, std::uint64_t operations, bool throwing_tasks)
+  chaos(std::uint64_t seed, std::uint64_t operations, callers who)
       : seed_(seed),
-        each_(operations / clients + 1),
-        throwing_tasks_(throwing_tasks),
+        each_(operations / (clients + (who == callers::mixed ? threads : 0)) + 1),
+        mixed_(who == callers::mixed),
         flights_(
             cacheflight::options().max_keys(keys - 1).on_event([this](cacheflight::event const& e) { on_event(e); })) {}
 
@@ -119,6 +126,10 @@ class chaos {
           if (failure) ADD_FAILURE() << "a client died";
           ended_.add();
         });
+      {
+        std::vector<std::jthread> others;
+        for (std::size_t i = 0; mixed_ && i < threads; ++i) others.emplace_back([this, i] { client_thread(i); });
+      }
       ended_.wait_for(clients, "clients");
       main.join();  // with detached tasks
       pool_->join();
@@ -128,7 +139,7 @@ class chaos {
   }
 
  private:
-  static constexpr std::size_t clients = 16, keys = 4;
+  static constexpr std::size_t clients = 16, threads = 4, keys = 4;
 
   enum class outcome {
     value,
@@ -140,9 +151,10 @@ class chaos {
     never_entered,
     at_capacity,
     mismatch,
+    abandoned,
     unknown
   };
-  static constexpr std::size_t outcomes = 10;
+  static constexpr std::size_t outcomes = 11;
 
   // ---- tasks
 
@@ -173,6 +185,46 @@ class chaos {
     co_return 1;
   }
 
+  answer plain_work(std::stop_token const& stop, std::size_t key, unsigned turns, bool throws) {
+    std::uint64_t const from = ++now_;
+    for (; turns > 0 && !stop.stop_requested(); --turns) std::this_thread::yield();
+    if (throws) throw task_failure();
+    return answer{key, from, ++now_};
+  }
+
+  struct next_turn {
+    net::thread_pool& pool;
+    bool await_ready() noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) { net::post(pool, waiting); }
+    void await_resume() noexcept {}
+  };
+  cacheflight_test::lazy<answer> lazy_work(std::size_t key, unsigned turns, bool throws) {
+    std::uint64_t const from = ++now_;
+    for (; turns > 0; --turns) co_await next_turn{*pool_};
+    if (throws) throw task_failure();
+    co_return answer{key, from, ++now_};
+  }
+
+  /// Answers `turns` later, or forgets to.
+  struct answer_later {
+    chaos* self;
+    std::size_t key;
+    std::uint64_t from;
+    unsigned turns;
+    bool throws, forgets;
+    cacheflight::completion<answer> done;
+
+    void operator()() {
+      if (turns > 0) {
+        --turns;
+        auto& pool = *self->pool_;
+        return net::post(pool, std::move(*this));
+      }
+      if (throws) done.set_exception(std::make_exception_ptr(task_failure()));
+      else if (!forgets) done.set_value(answer{key, from, ++self->now_});
+    }
+  };
+
   // ---- clients
 
   using random = std::mt19937_64;
@@ -189,7 +241,7 @@ class chaos {
   template <class Call>
   auto with_task(random& r, one_call& c, Call call) {
     auto const turns = static_cast<unsigned>(5 + r() % 60);
-    bool const throws = throwing_tasks_ && chance(r, 15);
+    bool const throws = mixed_ && chance(r, 15);
     auto const elsewhere = pool_->get_executor();
     std::size_t const key = c.number;
     switch (r() % 16) {
@@ -313,6 +365,96 @@ class chaos {
     }
   }
 
+  /// Calls through the fronts that need no Asio.
+  void client_thread(std::size_t number) {
+    random r(seed_ + clients + number);
+    counter& answered = answered_[number];
+    std::uint64_t started = 0;
+    std::array<std::uint64_t, keys> last{};
+    for (std::uint64_t i = 0; i < each_; ++i) {
+      std::size_t const key = static_cast<std::size_t>(r() % 8 ? r() % 2 : r() % keys);
+      std::string const name = "key-" + std::to_string(key);
+      cacheflight::run_options options;
+      if (r() % 100 == 0) (void)flights_.cancel(name);
+      if (chance(r, 4)) options.timeout(std::chrono::microseconds(50 + r() % 1'000));
+      if (chance(r, 4)) options.wait_timeout(std::chrono::microseconds(50 + r() % 1'000));
+      std::stop_source leave;
+      if (chance(r, 15)) {
+        options.stop_token(leave.get_token());
+        stop_later(leave, static_cast<unsigned>(r() % 30));
+      }
+      auto const turns = static_cast<unsigned>(r() % 60);
+      bool const throws = chance(r, 15);
+      calls_.fetch_add(1);
+      switch (r() % 4) {
+        case 0:
+        case 1: {
+          result const got = blocking_call(name, key, std::move(options), turns, throws, chance(r, 50));
+          if (got && got->from <= std::exchange(last[key], got->from))
+            ADD_FAILURE() << "an outcome that was settled before the call";
+          continue;
+        }
+        case 2: {
+          bool const forgets = chance(r, 10);
+          auto const task = [this, key, turns, throws, forgets](cacheflight::completion<answer> done) {
+            answer_later{this, key, ++now_, turns, throws, forgets, std::move(done)}();
+          };
+          flights_.start(name, std::move(options), cacheflight::answering<answer>(task),
+                         [this, key, &answered](std::exception_ptr failure, result got) {
+                           arrived(got ? key : keys, failure, got);
+                           answered.add();
+                         });
+          break;
+        }
+        default: coroutine_caller(name, key, std::move(options), turns, throws, &answered);
+      }
+      if (++started > 4) answered.wait_for(started - 4, "answers to a thread");
+    }
+    answered.wait_for(started, "answers to a thread");
+  }
+
+  result blocking_call(std::string const& name, std::size_t key, cacheflight::run_options options, unsigned turns,
+                       bool throws, bool elsewhere) {
+    auto const task = [this, key, turns, throws](std::stop_token const& stop) {
+      return plain_work(stop, key, turns, throws);
+    };
+    result got;
+    std::exception_ptr failure;
+    try {
+      if (elsewhere) {
+        auto const submit = [this](cacheflight::work work) { net::post(*pool_, std::move(work)); };
+        got = flights_.run(name, std::move(options), cacheflight::on(submit, task));
+      } else {
+        got = flights_.run(name, std::move(options), task);
+      }
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    arrived(key, failure, got);
+    return got;
+  }
+
+  cacheflight_test::eager coroutine_caller(std::string name, std::size_t key, cacheflight::run_options options,
+                                           unsigned turns, bool throws, counter* answered) {
+    result got;
+    std::exception_ptr failure;
+    try {
+      auto operation = flights_.run(name, std::move(options), &chaos::lazy_work, this, key, turns, throws);
+      got = co_await std::move(operation);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    arrived(key, failure, got);
+    answered->add();
+  }
+
+  void stop_later(std::stop_source leave, unsigned turns) {
+    net::post(*pool_, [this, leave, turns]() mutable {
+      if (turns > 0) return stop_later(std::move(leave), turns - 1);
+      leave.request_stop();
+    });
+  }
+
   struct callback {
     chaos* self;
     std::shared_ptr<net::cancellation_signal> signal;
@@ -341,7 +483,11 @@ class chaos {
       return outcome::at_capacity;
     } catch (cacheflight::type_mismatch_error const&) {
       return outcome::mismatch;
+    } catch (cacheflight::abandoned_error const&) {
+      return outcome::abandoned;
     } catch (cacheflight::caller_cancelled_error const&) {
+      return outcome::left;
+    } catch (cacheflight::caller_stopped_error const&) {
       return outcome::left;
     } catch (boost::system::system_error const& e) {
       // A coroutine that was cancelled before its first step: Asio's own word.
@@ -399,22 +545,25 @@ class chaos {
       }
     }
     // A run in which something never happened proves less than it claims.
-    char const* const names[outcomes] = {"values", "failures",      "timeouts",    "wait timeouts", "cancelled",
-                                         "left",   "never entered", "at capacity", "mismatches",    "unknown"};
+    char const* const names[outcomes] = {"values",     "failures",  "timeouts",      "wait timeouts",
+                                         "cancelled",  "left",      "never entered", "at capacity",
+                                         "mismatches", "abandoned", "unknown"};
     for (std::size_t i = 0; i < outcomes; ++i)
       std::printf("%s %llu  ", names[i], static_cast<unsigned long long>(outcomes_[i]));
     std::printf("detached or stopped %llu\n", static_cast<unsigned long long>(books.timed_out + books.cancelled));
     for (outcome const how : {outcome::value, outcome::timed_out, outcome::wait_timed_out, outcome::cancelled,
                               outcome::left, outcome::at_capacity, outcome::mismatch})
       EXPECT_GT(count(how), 0U) << names[static_cast<std::size_t>(how)];
-    EXPECT_EQ(count(outcome::task_failed) > 0, throwing_tasks_);
+    EXPECT_EQ(count(outcome::task_failed) > 0, mixed_);
+    EXPECT_EQ(count(outcome::abandoned) > 0, mixed_);
   }
 
   std::uint64_t const seed_, each_;
-  bool const throwing_tasks_;
+  bool const mixed_;
   std::atomic<std::uint64_t> now_{0}, calls_{0}, events_{0}, thrown_{0};
   std::array<std::atomic<std::uint64_t>, outcomes> outcomes_{};
   counter ended_;
+  std::array<counter, threads> answered_;
   std::mutex values_mutex_;
   std::array<std::map<std::uint64_t, std::uint64_t>, keys> values_;
   event_checker checker_;
