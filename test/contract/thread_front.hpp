@@ -103,7 +103,7 @@ struct thread_front : front_traits {
     std::unique_lock lock(entrance->mutex);
     entrance->changed.wait(lock, [&] { return entrance->open; });
     if (task->error) std::rethrow_exception(task->error);
-    return Answer(*task->value);
+    return Answer(task->value.value_or(0));  // 0: dropped, nobody gets it
   }
 
   template <class Answer>

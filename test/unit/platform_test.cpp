@@ -7,14 +7,33 @@
 #include <bit>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdlib>
 #include <functional>
 #include <future>
 #include <latch>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
+
+namespace {
+thread_local bool no_memory = false;
+}  // namespace
+
+// What std::thread allocates its function with.
+void* operator new(std::size_t size) {
+  void* const memory = no_memory ? nullptr : std::malloc(size ? size : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
+  return no_memory ? nullptr : std::malloc(size ? size : 1);
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -237,7 +256,8 @@ TEST(thread_driver, closing_does_not_linger_for_what_was_due_before) {  // the g
 TEST(thread_driver, closing_waits_for_the_work_under_way) {
   std::latch working(1), closing(1);
   bool finished = false;  // no atomic: `close` must order it
-  script work([&](int) {
+  script work([&](int number) {
+    if (number > 1) return nothing;
     working.count_down();
     closing.wait();
     for (int i = 0; i < 1'000; ++i) std::this_thread::yield();
@@ -348,6 +368,20 @@ TEST(thread_driver, rousing_after_close_always_leads_to_a_round) {  // though th
   }
   work.wait_until_released();
   EXPECT_EQ(seen, times);
+}
+
+TEST(thread_driver, a_thread_that_cannot_be_started_leaves_nothing_behind) {
+  script work([](int) { return nothing; });
+  driver timer;
+  no_memory = true;
+  EXPECT_THROW(timer.ensure(work), std::bad_alloc);
+  EXPECT_THROW(timer.rouse(work, clock_type::now()), std::bad_alloc);
+  no_memory = false;
+  EXPECT_EQ(work.references(), 0);
+  timer.ensure(work);
+  EXPECT_EQ(work.references(), 1);
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
 }
 
 TEST(std_platform, has_a_power_of_two_of_shards) {

@@ -1,0 +1,598 @@
+# SPDX-License-Identifier: MIT
+"""Plausible bugs, most of them seen in a shipped library. Each is compiled in beside the code it breaks.
+
+An edit is (header, the text as it stands there once, what stands there instead); where a part of the text is between «»,
+only that is replaced. In the replacement `BUG` is true where the bug is
+on, and `$OLD` is the old text with the other mutants in it. `by_schedule`: only another thread's step at the right
+moment shows it, so the schedule explorer must.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Bug:
+    name: str
+    mistake: str
+    edits: list
+    by_schedule: bool = False
+
+
+CORE = "detail/core.hpp"
+UNLINK = (CORE, "s.table.unlink(f);")
+DETACHED = "--s.books.detached;"
+SETTLED = "end = close(s, f, why);"
+ROOM = "fresh.flight_ ? claim_key() : has_room()"
+
+BUGS = [
+    # ---- identity: rules 1 to 4
+    Bug(
+        "old_flight_removes_the_newer_one_by_key",
+        "the late end of a doomed flight takes its key out of the table, whoever has it now",
+        [
+            (
+                CORE,
+                DETACHED,
+                """$OLD
+        if (BUG) {
+          flight_type* const newer = s.table.find(f.hash, [&](flight_type& o) { return o.key().text == f.key().text; });
+          if (newer) {
+            s.table.unlink(*newer);
+            newer->link = &newer->next_in_bucket;
+            s.joinable.store(s.table.size(), std::memory_order_relaxed);
+          }
+        }""",
+            )
+        ],
+    ),
+    Bug(
+        "settled_flight_stays_in_the_table",
+        "a result is stored instead of being handed out once",
+        [(*UNLINK, "if (!(BUG && why == cause::resolved)) { $OLD }")],
+    ),
+    Bug(
+        "key_leaked_on_abandon",
+        "a task that never answers keeps its key",
+        [(*UNLINK, "if (!(BUG && why == cause::abandoned)) { $OLD }")],
+    ),
+    Bug(
+        "settled_first_and_removed_later",
+        "stale results: the flight is decided, and joinable until its waiters are released",
+        [
+            (*UNLINK, "if (!(BUG && !doomed(why))) { $OLD }"),
+            (
+                CORE,
+                "release_waiters(f);\n    release(f);",
+                """if (BUG && !doomed(f.why_)) {
+      std::scoped_lock lock(f.home_->mutex);
+      f.home_->table.unlink(f);
+      f.home_->joinable.store(f.home_->table.size(), std::memory_order_relaxed);
+    }
+    $OLD""",
+            ),
+        ],
+    ),
+    Bug(
+        "removed_first_and_settled_later",
+        "two flights of one key: the first is out of the table and not decided yet",
+        [
+            (
+                CORE,
+                "P::point(core_step::settle);",
+                """$OLD
+    if (BUG) {
+      std::scoped_lock lock(s.mutex);
+      if (f.why_ == cause::open) {
+        s.table.unlink(f);
+        s.joinable.store(s.table.size(), std::memory_order_relaxed);
+      }
+    }
+    if (BUG) P::point(core_step::settle);""",
+            ),
+            (*UNLINK, "if (!(BUG && !f.link)) { $OLD }"),
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "joins_a_doomed_flight",
+        "a cancelled flight stays joinable until its task has unwound",
+        [
+            (*UNLINK, "if (!(BUG && doomed(why) && !f.unwound_)) { $OLD }"),
+            (
+                CORE,
+                DETACHED,
+                """$OLD
+        if (BUG) {
+          s.table.unlink(f);
+          s.joinable.store(s.table.size(), std::memory_order_relaxed);
+        }""",
+            ),
+        ],
+    ),
+    Bug(
+        "unlocked_between_probe_and_join",
+        "the flight that was found is settled, or gone, when it is joined",
+        [
+            (
+                CORE,
+                "++s.books.hits;\n        join(s, *f, w, wait_until);",
+                """if (BUG) {
+          lock.unlock();
+          P::point(core_step::release);
+          lock.lock();
+        }
+        $OLD""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "no_second_probe",
+        "two leaders of one key: what was absent before the flight was built is not looked for again",
+        [(CORE, "flight_type* const f = «s.table.find(c.hash, same)»", "(BUG && fresh.flight_) ? nullptr : $OLD")],
+    ),
+    Bug(
+        "decided_and_closed_in_two_steps",
+        "the task's end finds the flight open, lets go of the lock, and ends it a second time",
+        [
+            (
+                CORE,
+                "P::point(core_step::settle);",
+                """bool was_open = false;
+    if (BUG) {
+      std::scoped_lock lock(s.mutex);
+      was_open = f.why_ == cause::open;
+    }
+    $OLD""",
+            ),
+            (CORE, "f.unwound_ = true;", "$OLD if (BUG && was_open && f.why_ != cause::open) f.why_ = cause::open;"),
+        ],
+        by_schedule=True,
+    ),
+    # ---- outcomes: rules 6 to 10, 15, 19
+    Bug(
+        "late_value_of_a_doomed_flight_is_delivered",
+        "what a cancelled task yields replaces the outcome that was decided",
+        [
+            (
+                CORE,
+                DETACHED,
+                """$OLD
+        if (BUG) {
+          f.value_ = std::move(value);
+          f.exception_ = std::move(exception);
+          f.why_ = why;
+        }""",
+            )
+        ],
+    ),
+    Bug(
+        "the_tasks_own_timeout_error_taken_for_ours",
+        "the cause is decided by the type of the exception",
+        [
+            (
+                CORE,
+                SETTLED,
+                """if (BUG && why == cause::rejected) {
+          try {
+            std::rethrow_exception(f.exception_);
+          } catch (timeout_error const&) {
+            why = cause::timed_out;
+          } catch (...) {
+          }
+        }
+        $OLD""",
+            )
+        ],
+    ),
+    Bug(
+        "double_resume",
+        "a waiter that was released before it suspended is resumed as well",
+        [(CORE, "if (!set_released(*w)) continue;", "if (BUG) (void)set_released(*w); else $OLD")],
+    ),
+    Bug(
+        "refused_hand_over_lost",
+        "an executor that refuses makes its caller hang",
+        [(CORE, "owner.retain();  // the waiter may be", "if (BUG) return;\n    $OLD")],
+    ),
+    Bug(
+        "refused_stop_request_lost",
+        "a stop request that could not be delivered is not tried again",
+        [
+            (
+                CORE,
+                "f.next_in_bucket = std::exchange(s.unstopped, &f);",
+                "if (BUG) return owner.release(), release(f);\n      $OLD",
+            )
+        ],
+    ),
+    Bug(
+        "type_mismatch_counted_as_hit",
+        "the books say that a call joined which was refused",
+        [(CORE, "++s.books.type_mismatches;", "if (BUG) ++s.books.hits;\n          $OLD")],
+    ),
+    Bug(
+        "type_mismatch_joins",
+        "a call with another result type gets a pointer to something else",
+        [(CORE, "*f->type_ != *c.type", "!BUG && $OLD")],
+    ),
+    Bug(
+        "waiters_of_a_flight_resumed_from_a_copy_of_its_list",
+        "a waiter that a resumed one has destroyed is touched",
+        [
+            (
+                CORE,
+                "shard<P>& s = *f.home_;\n    for (;;) {\n      waiter_type* w;\n      pin_guard guard;\n      {\n"
+                "        std::scoped_lock lock(s.mutex);\n        if (f.queue_.empty()) return;",
+                """if (BUG) {
+      waiter_type* all[64];
+      std::size_t count = 0;
+      {
+        shard<P>& s = *f.home_;
+        std::scoped_lock lock(s.mutex);
+        for (; !f.queue_.empty() && count < 64; ++count) {
+          all[count] = &f.queue_.front();
+          unqueue(s, *all[count]);
+        }
+      }
+      for (std::size_t i = 0; i < count; ++i)
+        if (set_released(*all[i]) && !all[i]->hand_over()) strand(*all[i]);
+    }
+    $OLD""",
+            )
+        ],
+    ),
+    # ---- leaving: rules 11 and 12
+    Bug(
+        "one_leaves_and_all_are_cancelled",
+        "one waiter's stop request ends the work for all",
+        [(CORE, "«f.waiters_ == 0» ? close(s, f, cause::cancelled)", "BUG || $OLD")],
+    ),
+    Bug(
+        "the_last_leaver_does_not_stop_the_task",
+        "work that nobody waits for goes on, and keeps its key",
+        [(CORE, "return f.waiters_ == 0 ? close(s, f, cause::cancelled) : closing{};", "if (BUG && how == departure::left) return closing{};\n    $OLD")],
+    ),
+    Bug(
+        "the_last_leaver_closes_in_a_second_step",
+        "the count of waiters rises from zero: a caller that joins meanwhile is cancelled by nobody",
+        [
+            (
+                CORE,
+                "P::point(core_step::leave);",
+                "flight_type* late = nullptr;\n    $OLD",
+            ),
+            (
+                CORE,
+                "end = depart(s, *w.flight_, w, departure::left, leaver);",
+                """flight_type& f = *w.flight_;
+      if (BUG) ++f.waiters_;
+      $OLD
+      if (BUG && --f.waiters_ == 0) {
+        late = &f;
+        retain(f);
+      }""",
+            ),
+            (
+                CORE,
+                "give_turns(s, leaver);\n    owner.release();",
+                """if (late) {
+      P::point(core_step::leave);
+      closing then;
+      {
+        std::scoped_lock lock(s.mutex);
+        if (late->why_ == cause::open) then = close(s, *late, cause::cancelled);
+      }
+      conclude(then);
+      release(*late);
+    }
+    $OLD""",
+            ),
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "leaves_again_after_it_was_released",
+        "a cancel that comes after the caller has left takes it out of the list twice",
+        [(CORE, "!w.queued_ || w.flight_->why_ != cause::open", "!BUG && ($OLD)")],
+    ),
+    Bug(
+        "a_throwing_callback_leaks_a_waiter",
+        "the call fails with the callback's exception, its waiter stays, automatic cancellation never fires",
+        [
+            (CORE, "std::exception_ptr const& error, std::any const& metadata) «noexcept»", "noexcept(false)"),
+            (
+                CORE,
+                "} catch (...) {\n      «callback_failed();»",
+                "$OLD\n      if (BUG && type == event_type::hit) throw;",
+            ),
+        ],
+    ),
+    # ---- stopping: rules 13 and 16
+    Bug(
+        "a_cancel_before_the_first_step_hangs_the_waiters",
+        "only a task that runs wakes who waits for it",
+        [(CORE, "{&f, «f.emitting_ == 0», doomed", "!(BUG && doomed(why) && !f.stoppable_) && $OLD")],
+    ),
+    Bug(
+        "a_cancelled_task_is_started",
+        "the flight was doomed before its task ran, and runs all the same",
+        [(CORE, "return f.why_ == cause::open;\n  }\n\n  /// From now on", "if (BUG) return true;\n    $OLD")],
+    ),
+    Bug(
+        "stop_request_lost_when_the_doom_comes_first",
+        "a task that could not be asked yet when its flight was doomed is never asked",
+        [(CORE, "f.why_ == cause::open || f.unwound_", "BUG || $OLD")],
+    ),
+    Bug(
+        "stop_request_lost_between_check_and_note",
+        "doomed after the check and before the task is noted as stoppable",
+        [
+            (
+                CORE,
+                "f.stoppable_ = true;\n      if",
+                """if (BUG && f.why_ == cause::open && !f.unwound_) {
+        s.mutex.unlock();
+        P::point(core_step::release);
+        s.mutex.lock();
+        f.stoppable_ = true;
+        return;
+      }
+      $OLD""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "stop_requested_twice",
+        "once by who dooms the flight before its task can be asked, and once more when it can",
+        [(CORE, "doomed(why) && f.stoppable_ && !f.unwound_", "BUG ? doomed(why) && !f.unwound_ : ($OLD)")],
+    ),
+    Bug(
+        "a_failed_task_is_asked_to_stop",
+        "every end of a flight is announced to its task, doom or not",
+        [(CORE, SETTLED, "$OLD\n        if (BUG && f.stoppable_ && why == cause::resolved) retain(f), end.stop = true;")],
+    ),
+    Bug(
+        "clear_misses_one_flight",
+        "the flight that is the last of its part of the table survives",
+        [(CORE, "closing const end = close(s, f, cause::cancelled);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
+    ),
+    Bug(
+        "clear_misses_the_last_shard",
+        "one part of the table is not looked at",
+        [(CORE, "flight_type* cleared = nullptr;\n      P::point", "if (BUG && i + 1 == count_) break;\n      $OLD")],
+    ),
+    # ---- time: rules 17 and 18
+    Bug(
+        "deadline_not_removed_when_the_flight_settles",
+        "it fires on a flight that has ended",
+        [(CORE, "s.deadlines.remove(f);", "if (!(BUG && !doomed(why))) { $OLD }")],
+    ),
+    Bug(
+        "deadline_not_removed_when_the_waiter_leaves",
+        "it fires on a waiter that has gone",
+        [(CORE, "s.deadlines.remove(w);", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "deadlines_fire_early",
+        "what is due within a millisecond is taken for due",
+        [(CORE, "due->when > now", "BUG ? due->when > now + std::chrono::milliseconds(1) : ($OLD)")],
+    ),
+    Bug(
+        "only_one_deadline_fires_at_a_time",
+        "the rest waits until the thread happens to wake again",
+        [
+            (CORE, "conclude(end);\n      give_turns(s, leaver);", "$OLD\n      if (BUG) return time_point::max();")
+        ],
+    ),
+    Bug(
+        "tie_of_timeouts_reversed",
+        "the caller's own timeout fires before its flight's",
+        [("detail/deadline_heap.hpp", "a.of < b.of", "BUG ? b.of < a.of : ($OLD)")],
+    ),
+    Bug(
+        "a_joiner_shortens_the_flight",
+        "its timeout replaces the leader's",
+        [
+            (
+                CORE,
+                "++s.books.hits;",
+                """$OLD
+        if (BUG && c.timeout != no_limit) {
+          s.deadlines.remove(*f);
+          f->when = deadline_after(now, c.timeout);
+          s.deadlines.push(*f);
+        }""",
+            )
+        ],
+    ),
+    Bug(
+        "a_wait_timeout_ends_the_flight",
+        "one caller's patience is taken for the task's deadline",
+        [
+            (
+                CORE,
+                "end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);",
+                "if (BUG) end = close(s, *w.flight_, cause::timed_out);\n          else $OLD",
+            )
+        ],
+    ),
+    Bug(
+        "wake_up_lost_between_looking_and_sleeping",
+        "a deadline that is armed while the thread looks is not seen until the next one",
+        [
+            (
+                "platform.hpp",
+                "time_point const next = work.run_due();",
+                "$OLD\n      if (BUG) wake_.store(time_point::max(), std::memory_order_release);",
+            )
+        ],
+    ),
+    # ---- limits: rule 21
+    Bug(
+        "cap_checked_and_counted_in_two_steps",
+        "two leaders that saw the last free place both take it",
+        [(CORE, ROOM, "BUG && fresh.flight_ ? (keys_.fetch_add(1), true) : ($OLD)")],
+    ),
+    Bug(
+        "cap_claimed_before_the_flight_is_built",
+        "the place is lost when building throws or another leader is faster",
+        [(CORE, ROOM, "BUG ? fresh.flight_ || claim_key() : ($OLD)")],
+    ),
+    Bug(
+        "cap_counts_until_the_task_has_unwound",
+        "a doomed flight keeps its place",
+        [
+            (CORE, "s.owner->options_.max_keys() != 0", "!(BUG && doomed(why) && !f.unwound_) && $OLD"),
+            (
+                CORE,
+                DETACHED,
+                "$OLD\n        if (BUG && s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1);",
+            ),
+        ],
+    ),
+    # ---- events and books: rules 22 to 26
+    Bug(
+        "last_event_after_the_waiters",
+        "a caller that returned does not see its flight in the log",
+        [(CORE, "core& owner = *f.home_->owner;\n    if (owner.events_) {", "if (BUG) release_waiters(f);\n    $OLD")],
+    ),
+    Bug(
+        "size_is_not_brought_up_to_date_at_the_end",
+        "the group never looks empty again",
+        [
+            (
+                CORE,
+                "«s.joinable.store(s.table.size(), std::memory_order_relaxed);»\n    s.deadlines",
+                "if (!BUG) { $OLD }",
+            )
+        ],
+    ),
+    Bug(
+        "hit_after_the_last_event",
+        "nobody waits for a hit that is being delivered",
+        [
+            (CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD } else if (events_) retain(*f);"),
+            (CORE, "«end_emit(*f);»\n        }\n        return admission::joined;", "if (BUG) release(*f); else $OLD"),
+        ],
+    ),
+    Bug(
+        "the_end_announced_while_an_event_is_delivered",
+        "task_resolved overtakes task_started",
+        [(CORE, "{&f, «f.emitting_ == 0», doomed", "BUG || $OLD")],
+    ),
+    Bug(
+        "the_deferred_end_checked_in_two_steps",
+        "it is announced while another event is being delivered",
+        [
+            (
+                CORE,
+                "ours = --f.emitting_ == 0 && std::exchange(f.deferred_, false);",
+                """if (BUG) {
+        bool const last = --f.emitting_ == 0;
+        f.home_->mutex.unlock();
+        P::point(core_step::release);
+        f.home_->mutex.lock();
+        ours = last && std::exchange(f.deferred_, false);
+      } else
+        $OLD""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "a_joiners_metadata_on_the_flights_events",
+        "the last event carries what the last joiner brought",
+        [(CORE, "++s.books.hits;", "if (BUG) f->metadata_ = metadata_of(c, fresh);\n        $OLD")],
+    ),
+    Bug(
+        "the_miss_counted_before_the_flight_is_built",
+        "the books are wrong when building throws",
+        [(CORE, "lock.unlock();\n        fresh.flight_ = build();", "if (BUG) ++s.books.misses, ++s.books.started;\n        $OLD"),
+         (CORE, "++s.books.misses;\n      ++s.books.started;", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "detached_is_not_counted_down",
+        "work that has ended is reported for ever",
+        [(CORE, DETACHED, "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "an_event_under_the_lock",
+        "a callback that asks the group deadlocks",
+        [
+            (
+                CORE,
+                "std::size_t const waiters = f->waiters_;",
+                "$OLD\n        if (BUG && events_) emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, *c.metadata);",
+            )
+        ],
+    ),
+    Bug(
+        "a_late_value_destroyed_under_the_lock",
+        "the destructor of a result is user code",
+        [(CORE, DETACHED, "$OLD\n        if (BUG) value.reset(), exception = nullptr;")],
+    ),
+    # ---- threads and lifetime: rules 27 to 30
+    Bug(
+        "suspends_without_looking_again",
+        "released between the look and the note: nobody wakes this caller any more",
+        [
+            (
+                CORE,
+                "auto expected = waiter_type::phase::linking;",
+                """if (BUG) {
+      if (w.phase_.load() == waiter_type::phase::released) return false;
+      P::point(core_step::release);
+      w.phase_.store(waiter_type::phase::armed);
+      return true;
+    }
+    $OLD""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "released_without_looking_again",
+        "suspended between the look and the note: nobody hands over to this caller",
+        [
+            (
+                CORE,
+                "bool const suspended =",
+                """if (BUG) {
+      bool const was = w.phase_.load() == waiter_type::phase::armed;
+      P::point(core_step::release);
+      w.phase_.store(waiter_type::phase::released);
+      return was;
+    }
+    $OLD""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "a_flight_is_never_freed",
+        "the reference of a caller that left is not given back",
+        [(CORE, "w.left_ = how;", "$OLD\n    if (BUG) retain(f);")],
+    ),
+    Bug(
+        "a_flight_is_freed_too_early",
+        "the stop request holds no reference: the task can be gone when it is asked",
+        [(CORE, "end.stop ? 1 : 0", "BUG ? 0 : ($OLD)")],
+    ),
+    Bug(
+        "the_group_is_destroyed_without_clear",
+        "its callers wait for ever",
+        [(CORE, "«doom_all();»\n    gone_", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "the_group_takes_its_shards_along",
+        "a task that unwinds after its group touches freed memory",
+        [(CORE, "references_.fetch_sub(idle, std::memory_order_acq_rel) == idle", "BUG || $OLD")],
+    ),
+    Bug(
+        "a_refused_leader_leaks_its_flight",
+        "what was built for nothing is not destroyed",
+        [(CORE, "~unseen_flight() { «delete flight_;» }", "if (!BUG) { $OLD }")],
+    ),
+]
