@@ -4,8 +4,7 @@ if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(CACHEFLIGHT_CCACHE ccache DOC "ccache, used if it is there")
   mark_as_advanced(CACHEFLIGHT_CCACHE)
   if(CACHEFLIGHT_CCACHE)
-    # With precompiled headers it needs to be told that they may be trusted.
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${CACHEFLIGHT_CCACHE}")
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CACHEFLIGHT_CCACHE}")
   endif()
 endif()
 

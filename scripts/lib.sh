@@ -9,6 +9,9 @@ else
 fi
 export bold red green yellow plain
 
+# Lets ccache work with precompiled headers.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+
 # die MESSAGE...: says why on standard error and ends the script.
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2

@@ -45,9 +45,7 @@ class thread_driver {
   void rouse(deadline_work<Clock>& work, time_point when) {
     std::scoped_lock lock(mutex_);
     start(work);
-    if (when >= wake_.load(std::memory_order_relaxed)) return;
-    wake_.store(when, std::memory_order_release);
-    changed_.notify_all();
+    bring_forward(when);
   }
 
   /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the
@@ -56,9 +54,7 @@ class thread_driver {
   void arm(time_point when) noexcept {
     if (when >= wake_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
-    if (when >= wake_.load(std::memory_order_relaxed)) return;
-    wake_.store(when, std::memory_order_release);
-    changed_.notify_all();
+    bring_forward(when);
   }
 
   /// Nothing will be armed any more. Returns when no user code runs on the thread, unless called on it. If refused
@@ -72,12 +68,19 @@ class thread_driver {
     if (thread.get_id() == std::this_thread::get_id()) return thread.detach();
     changed_.wait(lock, [&] { return done_ || lingers_; });
     bool const done = done_;
-    lock.unlock();
+    lock.unlock();  // what ends with the thread may still arm
     if (done) thread.join();
     else thread.detach();
   }
 
  private:
+  /// Under the lock.
+  void bring_forward(time_point when) noexcept {
+    if (when >= wake_.load(std::memory_order_relaxed)) return;
+    wake_.store(when, std::memory_order_release);
+    changed_.notify_all();
+  }
+
   void start(deadline_work<Clock>& work) {
     if (up_.load(std::memory_order_relaxed)) return;
     work.retain();

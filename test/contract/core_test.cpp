@@ -3,6 +3,7 @@
 // Rules, or parts of rules, that only the core's own steps can show: between two steps of a front, or on two threads.
 
 #include "hand_front.hpp"
+#include <cacheflight/callback.hpp>
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <barrier>
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <latch>
 #include <mutex>
 #include <new>
@@ -1021,6 +1023,16 @@ TEST(R29, a_waiter_may_be_used_again_when_its_turn_is_over) {
   EXPECT_FALSE(core_type::withdraw(caller.call)) << "its turn is on its way";
   caller.front.pump();
   EXPECT_TRUE(caller.call.failed_with<cacheflight::abandoned_error>());
+}
+
+TEST(R20, a_call_that_is_refused_at_once_leaves_its_key_alone) {
+  manual_group flights;
+  std::function<int()> const none;
+  std::string const text = "longer than any string that is stored in place";
+  std::string key = text;
+  auto const nothing = [](std::exception_ptr, std::shared_ptr<int const>) {};
+  EXPECT_THROW(flights.start(static_cast<std::string&&>(key), none, nothing), std::invalid_argument);
+  EXPECT_EQ(key, text);
 }
 
 TEST(R30, a_group_takes_its_memory_along) {

@@ -43,7 +43,7 @@ def arguments():
         "--rounds", type=int, default=3, help="how often a mutant is tried that is not listed (default 3: threads differ)"
     )
     parser.add_argument("--verbose", action="store_true", help="print each mutant with what killed it")
-    return parser.parse_args()
+    return parser.parse_args(sys.argv[1:] + shlex.split(os.environ.get("CACHEFLIGHT_MUTATION_OPTIONS", "")))
 
 
 def states_and_ticks(pid):

@@ -346,7 +346,7 @@ BUGS = [
     Bug(
         "stop_requested_twice",
         "once by who dooms the flight before its task can be asked, and once more when it can",
-        [(CORE, "doomed(why) && f.stoppable_ && !f.unwound_", "BUG ? doomed(why) && !f.unwound_ : ($OLD)")],
+        [(CORE, "doomed(why) && f.stoppable_", "BUG ? doomed(why) : ($OLD)")],
     ),
     Bug(
         "a_failed_task_is_asked_to_stop",
@@ -483,18 +483,18 @@ BUGS = [
         [(CORE, "{&f, «f.emitting_ == 0», doomed", "BUG || $OLD")],
     ),
     Bug(
-        "the_deferred_end_checked_in_two_steps",
-        "it is announced while another event is being delivered",
+        "the_end_of_a_delivery_checked_in_two_steps",
+        "the flight closes in between, and its end is announced twice",
         [
             (
                 CORE,
-                "ours = --f.emitting_ == 0 && std::exchange(f.deferred_, false);",
+                "ours = --f.emitting_ == 0 && f.why_ != cause::open;",
                 """if (BUG) {
         bool const last = --f.emitting_ == 0;
         f.home_->mutex.unlock();
         P::point(core_step::release);
         f.home_->mutex.lock();
-        ours = last && std::exchange(f.deferred_, false);
+        ours = last && f.why_ != cause::open;
       } else
         $OLD""",
             )

@@ -299,6 +299,23 @@ TEST(thread_driver, may_be_closed_and_destroyed_on_its_own_thread) {  // a callb
   gone.get_future().wait();
 }
 
+TEST(thread_driver, what_ends_with_the_thread_may_still_arm) {  // thread_local objects of the user's callbacks
+  struct arms_at_last {
+    driver* timer = nullptr;
+    ~arms_at_last() { timer->arm(clock_type::now()); }
+  };
+  driver timer;
+  script work([&](int) {
+    thread_local arms_at_last last;
+    last.timer = &timer;
+    return nothing;
+  });
+  timer.ensure(work);
+  work.wait_for_round(1);
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
 TEST(thread_driver, lingers_for_what_is_still_due_when_closed) {
   std::atomic<bool> may_end{false};
   script work([&](int) { return may_end ? nothing : clock_type::now() + 1h; });

@@ -545,8 +545,7 @@ class core final : public deadline_work<typename P::clock> {
       default: ++s.books.rejected; break;
     }
     if (!f.unwound_) ++s.books.detached;
-    closing const end{&f, f.emitting_ == 0, doomed(why) && f.stoppable_ && !f.unwound_};
-    f.deferred_ = !end.announce;
+    closing const end{&f, f.emitting_ == 0, doomed(why) && f.stoppable_};
     std::size_t const references = f.waiters_ + (end.stop ? 1 : 0);
     if (references) f.references_.fetch_add(references, std::memory_order_relaxed);
     return end;
@@ -615,7 +614,7 @@ class core final : public deadline_work<typename P::clock> {
     bool ours;
     {
       std::scoped_lock lock(f.home_->mutex);
-      ours = --f.emitting_ == 0 && std::exchange(f.deferred_, false);
+      ours = --f.emitting_ == 0 && f.why_ != cause::open;
     }
     if (ours) announce(f);
   }

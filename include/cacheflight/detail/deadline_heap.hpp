@@ -37,7 +37,7 @@ class deadline_heap {
   [[nodiscard]] node* top() const noexcept { return root_; }
 
   void push(node& n) noexcept {
-    n.child = n.next = n.prev = nullptr;
+    n.child = nullptr;
     n.armed = true;
     root_ = root_ ? meld(root_, &n) : &n;
   }
@@ -61,7 +61,7 @@ class deadline_heap {
     return a.when != b.when ? a.when < b.when : a.of < b.of;
   }
 
-  /// Both are roots: without siblings.
+  /// Both are roots, whose own `next` and `prev` mean nothing.
   [[nodiscard]] static node* meld(node* a, node* b) noexcept {
     if (before(*b, *a)) std::swap(a, b);
     b->prev = a;
@@ -78,18 +78,13 @@ class deadline_heap {
       node* const a = first;
       node* const b = a->next;
       first = b ? b->next : nullptr;
-      a->next = a->prev = nullptr;
-      node* pair = a;
-      if (b) {
-        b->next = b->prev = nullptr;
-        pair = meld(a, b);
-      }
+      node* const pair = b ? meld(a, b) : a;
       pair->next = pairs;
       pairs = pair;
     }
     node* root = nullptr;
     while (pairs) {
-      node* const rest = std::exchange(pairs->next, nullptr);
+      node* const rest = pairs->next;
       root = root ? meld(root, pairs) : pairs;
       pairs = rest;
     }

@@ -162,12 +162,11 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
   // Under the shard's lock.
   cause why_ = cause::open;
   bool unwound_ = false;
-  bool stoppable_ = false;  // the task can be asked to stop from now on
-  bool deferred_ = false;   // closed while an event was being delivered; who delivers that one announces the end
+  bool stoppable_ = false;                // the task can be asked to stop from now on
   bool announce_ = false, stop_ = false;  // for clear(), between close() and conclude()
   flight* next_cleared_ = nullptr;        // the same
-  std::uint32_t emitting_ = 0;
-  std::size_t waiters_ = 0;  // frozen when the flight closes
+  std::uint32_t emitting_ = 0;            // events being delivered; none begins once the flight has closed
+  std::size_t waiters_ = 0;               // frozen when the flight closes
   list<waiter<P>> queue_;
 
   // Written under the lock by close(), fixed afterwards.

@@ -23,7 +23,7 @@ class launch {
     state before = state::starting;
     if (state_.compare_exchange_strong(before, state::lost, std::memory_order_acq_rel))
       return false;  // `handed_over` will tell
-    return before != state::settled && state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled;
+    return state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled;
   }
 
   /// The task has answered. True: for the first time.

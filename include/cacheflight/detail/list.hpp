@@ -42,7 +42,6 @@ class list : list_node {
 
   /// Moves all nodes of `other` to the end of this list.
   void splice(list& other) noexcept {
-    if (other.empty()) return;
     other.next->prev = prev;
     prev->next = other.next;
     prev = other.prev;

@@ -17,7 +17,7 @@ class inline_caller : public waiter<P> {
   inline_caller() noexcept = default;
   ~inline_caller() {
     if (starting* const s = starting::of(*this)) s->gone = true;
-    if (this->joined() && !core<P>::withdraw(*this)) {
+    if (!core<P>::withdraw(*this)) {
       if (this->linked()) this->unlink();  // destroyed with its turn queued on this thread
       core<P>::finish(*this);
     }
