@@ -232,6 +232,10 @@ int run_families(std::vector<family> const& families, std::size_t jobs) {
     total.schedules += sum.schedules;
     total.states += sum.states;
     if (!passed) return 1;
+    if (f.programs == 0) {
+      std::puts("  not pinned");
+      continue;
+    }
     long double const off = sum.schedules - f.schedules;  // rounded beyond 2^64
     if (sum.programs == f.programs && off < f.schedules * 1e-12L + 0.5L && -off < f.schedules * 1e-12L + 0.5L) continue;
     std::printf("  pinned are %llu programs and %.0Lf schedules: if the change is understood, pin the new ones\n",
