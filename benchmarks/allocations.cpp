@@ -13,11 +13,13 @@
 // glibc's allocator under its other names. `operator new` of libstdc++ calls malloc or aligned_alloc, so wrapping this
 // family counts it as well; wrapping both would count it twice.
 extern "C" {
-void* __libc_malloc(std::size_t);                 // NOLINT
-void* __libc_calloc(std::size_t, std::size_t);    // NOLINT
-void* __libc_realloc(void*, std::size_t);         // NOLINT
-void* __libc_memalign(std::size_t, std::size_t);  // NOLINT
-void __libc_free(void*);                          // NOLINT
+// NOLINTBEGIN(bugprone-reserved-identifier): glibc's names
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+void __libc_free(void*);
+// NOLINTEND(bugprone-reserved-identifier)
 }
 
 namespace {

@@ -154,7 +154,7 @@ std::string injection::where() {
 }  // namespace faults
 
 extern "C" {
-// NOLINTBEGIN(bugprone-reserved-identifier)
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's names, as above
 void* __wrap_malloc(std::size_t size) { return faults::fails(size) ? nullptr : __real_malloc(size); }
 void* __wrap_calloc(std::size_t count, std::size_t size) {
   return faults::fails(count * size) ? nullptr : __real_calloc(count, size);
