@@ -368,7 +368,7 @@ class caller : public waiter<P>, private context_guard::parked {
         core_type::leave(*this);
       }
     }
-    if (!core_type::arm(*this)) hand_over_or_strand();
+    if (!core_type::arm(*this)) core_type::give_turn(*this);
   }
 
   void unpark() noexcept {
@@ -382,10 +382,6 @@ class caller : public waiter<P>, private context_guard::parked {
     if (this->how_left() != departure::left) return outcome_of(*this);
     if (failure_) std::rethrow_exception(failure_);
     throw ready_made<caller_cancelled_error>();
-  }
-
-  void hand_over_or_strand() noexcept {
-    if (!this->hand_over()) core_type::strand(*this);
   }
 
   /// Posts the caller's turn to its executor. False: refused, nothing has changed.
@@ -532,7 +528,9 @@ class coroutine_caller final : public caller<P> {
   using caller<P>::watch;
 
  private:
-  [[nodiscard]] bool hand_over() noexcept override { return this->post_turn(executor_, std::allocator<void>()); }
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
+    return this->post_turn(executor_, std::allocator<void>());
+  }
   void take_turn() override {
     this->unpark();
     std::exchange(resume_, nullptr)(storage_, true);
@@ -637,7 +635,8 @@ class handler_caller final : public caller<P> {
 
   void fail(std::exception_ptr failure) {
     this->failure_ = failure;
-    if (this->hand_over()) return;
+    typename waiter<P>::waiters alone;
+    if (this->hand_over(alone)) return;
     (void)take();
     std::rethrow_exception(failure);
   }
@@ -652,7 +651,7 @@ class handler_caller final : public caller<P> {
         handler_(std::move(handler)) {}
   ~handler_caller() = default;
 
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     return this->post_turn(executor_, net::get_associated_allocator(handler_));
   }
 

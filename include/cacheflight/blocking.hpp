@@ -57,11 +57,17 @@ class parker {
 template <class P>
 class blocked_caller final : public waiter<P> {
  public:
-  blocked_caller() noexcept : parker_(mine()) {}
+  blocked_caller() noexcept = default;
   ~blocked_caller() = default;
 
-  void wait(bool released) {
-    if (!released) parker_.sleep();
+  /// Returns when the outcome is there. Many are within a moment, in which no thread can be put to sleep and woken.
+  void wait() {
+    for (int turns = 0; turns < 64; ++turns) {
+      if (core<P>::released(*this)) return;
+      relax();
+    }
+    parker_ = &mine();
+    if (core<P>::arm(*this)) parker_->sleep();
   }
 
   [[nodiscard]] std::shared_ptr<void const> outcome() {
@@ -75,12 +81,14 @@ class blocked_caller final : public waiter<P> {
     static thread_local parker own;
     return own;
   }
-  [[nodiscard]] bool hand_over() noexcept override {
-    parker_.wake();
+  [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
+    parker_->wake();
     return true;
   }
 
-  parker& parker_;
+  static constexpr char anywhere = 0;
+  parker* parker_ = nullptr;  // set when it goes to sleep
 };
 
 }  // namespace detail::blocking_front
@@ -91,15 +99,15 @@ struct front<Returned> {
   /// The key need not outlive the call: it is looked up where it is.
   static constexpr bool borrows_key = true;
 
-  template <class Group, class K, class Task>
-  static auto run(Group& flights, K key, run_options opts, Task task) ->
+  template <class Group, class K, class Options, class Task>
+  static auto run(Group& flights, K&& key, Options&& opts, Task&& task) ->
       typename detail::result_of_answer<Returned>::type {
     using P = typename Group::platform_type;
     using flight_type = detail::value_flight<P, typename Group::key_type, Task>;
     using result = detail::result_of_answer<Returned>;
 
     detail::blocking_front::blocked_caller<P> self;
-    std::stop_token const stop = opts.stop_token();
+    auto const& stop = opts.stop_token();
     if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {
       return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
@@ -109,7 +117,7 @@ struct front<Returned> {
       std::optional<std::stop_callback<detail::leave_on_stop<P>>> on_stop;
       if (stop.stop_possible()) on_stop.emplace(stop, detail::leave_on_stop<P>{&self});
       if (admitted == detail::admission::leads) static_cast<flight_type*>(self.joined())->start();
-      self.wait(!detail::core<P>::arm(self));
+      self.wait();
     }
     if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
     else return std::static_pointer_cast<typename result::value_type const>(self.outcome());

@@ -46,7 +46,7 @@ class answer_target {
   virtual bool resolve(std::shared_ptr<void const> value) noexcept = 0;
   virtual bool reject(std::exception_ptr exception) noexcept = 0;
   virtual void drop() noexcept = 0;
-  [[nodiscard]] virtual std::stop_token stop() const noexcept = 0;
+  [[nodiscard]] virtual std::stop_token stop() = 0;
 
  protected:
   ~answer_target() = default;
@@ -92,8 +92,8 @@ class completion {
     return target_ && std::exchange(target_, nullptr)->reject(std::move(exception));
   }
 
-  /// Set when nobody wants the answer any more. Holds no reference to the group.
-  [[nodiscard]] std::stop_token stop_token() const noexcept { return target_ ? target_->stop() : std::stop_token(); }
+  /// Set when nobody wants the answer any more. Holds no reference to the group. Throws `std::bad_alloc`.
+  [[nodiscard]] std::stop_token stop_token() const { return target_ ? target_->stop() : std::stop_token(); }
 
   explicit completion(target* t) noexcept : target_(t) {}  ///< For the library.
 
@@ -178,18 +178,23 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
       : keyed_flight<P, Key>(std::forward<K>(key), typeid(value_type), std::move(metadata)), task_(std::move(task)) {}
 
   [[nodiscard]] bool request_stop() noexcept override {
-    stop_.request_stop();
+    std::stop_source stop(std::nostopstate);
+    core_type::locked(*this, [&] {
+      stopped_ = true;
+      stop = stop_;
+    });
+    stop.request_stop();
     return true;
   }
 
-  /// The caller holds a reference meanwhile.
+  /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards.
   void start() noexcept {
     if (!core_type::may_start(*this)) {
       task_.reset();
       return core_type::settle(*this, cause::abandoned, nullptr, nullptr);
     }
     core_type::stoppable(*this);
-    core_type::retain(*this);  // the completion's
+    core_type::retain(*this);  // for what follows the task, and then for a completion that outlives its flight
     std::exception_ptr failure;
     try {
       (*task_)(completion<T>(this));
@@ -198,18 +203,12 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     }
     // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does
     // not count.
-    switch (answer_.exchange(failure ? answer::settled : answer::expected, std::memory_order_acq_rel)) {
-      case answer::starting:
-        if (failure) settle(cause::rejected, nullptr, std::move(failure));
-        break;
-      case answer::dropped: {
-        cause const why = failure ? cause::rejected : cause::abandoned;
-        answer_.store(answer::settled, std::memory_order_relaxed);
-        settle(why, nullptr, std::move(failure));
-        break;
-      }
-      default: answer_.store(answer::settled, std::memory_order_relaxed); break;
-    }
+    answer const before = answer_.exchange(failure ? answer::settled : answer::expected, std::memory_order_acq_rel);
+    bool const outlived = before == answer::starting && failure;
+    if (before == answer::settled) answer_.store(answer::settled, std::memory_order_relaxed);
+    else if (failure) settle(cause::rejected, nullptr, std::move(failure));
+    else if (before == answer::dropped) settle(cause::abandoned, nullptr, nullptr);
+    if (!outlived) core_type::release(*this);
   }
 
  private:
@@ -225,17 +224,24 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   }
   void drop() noexcept override {
     answer before = answer::starting;
-    if (!answer_.compare_exchange_strong(before, answer::dropped, std::memory_order_acq_rel) &&
-        answer_.exchange(answer::settled, std::memory_order_acq_rel) == answer::expected)
-      settle(cause::abandoned, nullptr, nullptr);
-    core_type::release(*this);
+    if (answer_.compare_exchange_strong(before, answer::dropped, std::memory_order_acq_rel)) return;
+    end(cause::abandoned, nullptr, nullptr);
   }
-  [[nodiscard]] std::stop_token stop() const noexcept override { return stop_.get_token(); }
+  [[nodiscard]] std::stop_token stop() override {
+    std::stop_source fresh;
+    bool stopped = false;
+    std::stop_token const token = core_type::locked(*this, [&] {
+      if (!stop_.stop_possible()) std::swap(stop_, fresh), stopped = stopped_;
+      return stop_.get_token();
+    });
+    if (stopped) (void)request_stop();
+    return token;
+  }
 
   bool end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
     bool const first = answer_.exchange(answer::settled, std::memory_order_acq_rel) != answer::settled;
     if (first) settle(why, std::move(value), std::move(exception));
-    core_type::release(*this);
+    else core_type::release(*this);
     return first;
   }
 
@@ -244,7 +250,8 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   }
 
   std::optional<F> task_;
-  std::stop_source stop_;
+  std::stop_source stop_{std::nostopstate};  // made when the task asks for it; this and the next under the shard's lock
+  bool stopped_ = false;
   std::atomic<answer> answer_{answer::starting};
 };
 
@@ -262,45 +269,56 @@ class callback_caller final : inline_caller<P> {
                 "(std::exception_ptr) for void");
 
  public:
-  template <class Flight, class Group, class K, class Task>
-  static void start(Group& flights, K key, run_options opts, Task task, F callback) {
+  template <class Flight, class Group, class K, class Options, class Task>
+  static void start(Group& flights, K&& key, Options&& opts, Task task, F callback) {
     std::stop_token const stop = opts.stop_token();
-    if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
-    auto* const self = new callback_caller(std::move(callback), access::core(flights));
+    auto* const self = new callback_caller(std::move(callback));
+    std::unique_ptr<callback_caller> owner(self);
+    if (stop.stop_possible()) {
+      (void)ready_made<caller_stopped_error>();
+      self->on_stop_ = std::make_unique<watch>();
+    }
     auto const build = [&](K& k) {
       return new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
     };
-    bool leads = false;
+    admission admitted;
     try {
-      leads = access::enter(flights, key, *self, opts, typeid(typename result::value_type), build) == admission::leads;
+      admitted =
+          access::enter(flights, key, *self, opts, typeid(typename result::value_type), build, !stop.stop_possible());
     } catch (...) {
-      self->failure_ = std::current_exception();
-      return self->go_on();
+      self->failure_ = std::make_unique<failure>(std::current_exception(), access::core(flights));
+      return owner.release()->go_on();
     }
-    if (stop.stop_possible()) self->on_stop_.emplace(stop, leave_on_stop<P>{self});
-    if (!leads) {
-      if (!core_type::arm(*self)) self->go_on();
-      return;
-    }
-    auto* const flight = static_cast<Flight*>(self->joined());
-    core_type::retain(*flight);
+    owner.release();
+    if (admitted == admission::suspended) return;
+    if (stop.stop_possible()) self->on_stop_->emplace(stop, leave_on_stop<P>{self});
+    auto* const flight = admitted == admission::leads ? static_cast<Flight*>(self->joined()) : nullptr;
     if (!core_type::arm(*self)) self->go_on();
-    flight->start();
-    core_type::release(*flight);
+    if (flight) flight->start();
   }
 
  private:
-  callback_caller(F callback, core_type& core) : callback_(std::move(callback)), core_(core) { core_.retain(); }
-  ~callback_caller() {
-    on_stop_.reset();
-    core_.release();
-  }
+  friend std::default_delete<callback_caller>;
+  using watch = std::optional<std::stop_callback<leave_on_stop<P>>>;
+
+  /// A call that has joined no flight, and nothing else keeps what counts its callback's failure.
+  struct failure {
+    failure(std::exception_ptr e, core_type& c) noexcept : error(std::move(e)), core(c) { core.retain(); }
+    failure(failure const&) = delete;
+    failure& operator=(failure const&) = delete;
+    ~failure() { core.release(); }
+    std::exception_ptr error;
+    core_type& core;
+  };
+
+  explicit callback_caller(F callback) : callback_(std::move(callback)) {}
+  ~callback_caller() = default;
 
   /// Not suspended: the outcome is there.
   void go_on() noexcept {
-    if (hand_over()) return;
-    if (this->joined()) core_type::strand(*this);
-    else take_turn();  // no flight whose group could try again
+    if (this->joined()) return core_type::give_turn(*this);
+    typename waiter<P>::waiters alone;
+    if (!hand_over(alone)) take_turn();  // no flight whose group could try again
   }
 
   /// Taken by one call, by its destruction, or by the refusal.
@@ -318,7 +336,7 @@ class callback_caller final : inline_caller<P> {
   /// The scheduler dropped the turn.
   void vanish() noexcept { delete this; }
 
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     if constexpr (is_scheduled<F>) {
       std::shared_ptr<turn> mine;
       try {
@@ -335,41 +353,32 @@ class callback_caller final : inline_caller<P> {
   }
 
   void take_turn() noexcept override {
-    std::shared_ptr<void const> value;
-    std::exception_ptr failure;
     on_stop_.reset();
-    if (this->joined()) {
-      finish_guard<P> const at_exit(*this);
-      try {
-        if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-        value = outcome_of(*this);
-      } catch (...) {
-        failure = std::current_exception();
-      }
-    } else {
-      failure = std::move(failure_);
-    }
-    core_type& core = core_;
-    core.retain();
-    callback_caller* self = this;
+    std::unique_ptr<failure> const failed = std::move(failure_);
+    auto const flight = core_type::detach(*this);  // keeps what counts a callback's failure
+    std::shared_ptr<void const> value;
+    std::exception_ptr error;
+    if (failed) error = failed->error;
+    else if (this->how_left() == departure::left) error = std::make_exception_ptr(ready_made<caller_stopped_error>());
+    else error = failure_of<P>(*flight, this->how_left());
+    if (flight && !error) value = core_type::take_value(*flight);
+    std::unique_ptr<callback_caller> self(this);
     try {
       F callback = std::move(callback_);
-      delete std::exchange(self, nullptr);
-      if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(failure));
+      self.reset();
+      if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(error));
       else
-        std::move(callback)(std::move(failure),
+        std::move(callback)(std::move(error),
                             std::static_pointer_cast<typename result::value_type const>(std::move(value)));
     } catch (...) {
-      core.callback_failed();
+      if (flight) core_type::callback_failed(*flight);
+      else failed->core.callback_failed();
     }
-    delete self;  // if the callback threw when it was moved
-    core.release();
   }
 
   F callback_;
-  core_type& core_;
-  std::exception_ptr failure_;
-  std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
+  std::unique_ptr<failure> failure_;
+  std::unique_ptr<watch> on_stop_;
 };
 
 }  // namespace detail::callback_front
@@ -396,8 +405,8 @@ template <class Scheduler, class F>
 /// `group::start`.
 template <class Group>
 struct detail::callback_entry {
-  template <class K, class F, class Callback>
-  static void start(Group& flights, K key, run_options opts, F&& task, Callback&& callback) {
+  template <class K, class Options, class F, class Callback>
+  static void start(Group& flights, K&& key, Options&& opts, F&& task, Callback&& callback) {
     using namespace detail::callback_front;
     using P = typename Group::platform_type;
     using function = std::decay_t<F>;

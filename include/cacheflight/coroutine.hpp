@@ -33,10 +33,10 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace cacheflight::inline v1 {
 namespace detail::coroutine_front {
@@ -84,25 +84,36 @@ class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<type
   using core_type = core<P>;
   using base::base;
 
-  /// The caller holds a reference meanwhile.
+  /// Consumes the task's reference: the flight may be gone afterwards.
   void start() noexcept {
     if (!this->may_start()) return;
-    std::exception_ptr failure;
     try {
-      drive(reference(this));
+      drive(this);
     } catch (...) {  // no memory for the coroutine
-      failure = std::current_exception();
+      this->unwind(cause::rejected, nullptr, std::current_exception());
     }
-    cause const why = failure ? cause::rejected : cause::abandoned;
-    if (launch_.handed_over(failure != nullptr)) this->unwind(why, nullptr, std::move(failure));
   }
 
  private:
-  friend class task_reference<awaitable_flight>;
-  using reference = task_reference<awaitable_flight>;
+  /// In the frame that runs the task. If it is destroyed before it has settled, the task can no longer answer.
+  class settling {
+   public:
+    explicit settling(awaitable_flight* flight) noexcept : flight_(flight) {}
+    settling(settling const&) = delete;
+    settling& operator=(settling const&) = delete;
+    ~settling() {
+      if (flight_) settle(cause::abandoned, nullptr, nullptr);
+    }
+    void settle(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& failure) noexcept {
+      std::exchange(flight_, nullptr)->unwind(why, std::move(value), std::move(failure));
+    }
 
-  static detached drive(reference self) {
-    if (!self->launch_.begin()) co_return;
+   private:
+    awaitable_flight* flight_;
+  };
+
+  static detached drive(awaitable_flight* self) {
+    settling end(self);
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -117,75 +128,115 @@ class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<type
       why = cause::rejected;
       failure = std::current_exception();
     }
-    if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
+    end.settle(why, std::move(value), std::move(failure));
   }
-
-  void retain() noexcept { core_type::retain(*this); }
-  void dropped() noexcept {
-    if (launch_.dropped()) this->unwind(cause::abandoned, nullptr, nullptr);
-  }
-
-  launch launch_;
 };
 
 struct no_scheduler {};
 
-template <class Group, class K, class Task, class Scheduler>
-class [[nodiscard]] operation;
+/// A call's options until it has joined, then what watches its stop token.
+template <class P, class Options>
+class stage {
+ public:
+  explicit stage(run_options&& opts) noexcept : now_(std::in_place_index<0>, std::move(opts)) {}
+  [[nodiscard]] run_options& options() noexcept { return *std::get_if<0>(&now_); }
+  void watch(std::stop_token const& stop, waiter<P>& w) { now_.template emplace<1>(stop, leave_on_stop<P>{&w}); }
+  void unwatch() noexcept { now_.template emplace<0>(); }
 
-/// In the frame of the awaiting coroutine.
-template <class Group, class K, class Task, class Scheduler>
-class run_awaiter final : inline_caller<typename Group::platform_type> {
+ private:
+  std::variant<run_options, std::stop_callback<leave_on_stop<P>>> now_;
+};
+template <class P>
+class stage<P, no_options> {
+ public:
+  explicit stage(no_options) noexcept {}
+  [[nodiscard]] static no_options options() noexcept { return {}; }
+  static void watch(std::stop_token const&, waiter<P>&) noexcept {}
+  static void unwatch() noexcept {}
+};
+
+/// What `run` returns, and the waiter: it lives in the frame of the awaiting coroutine. Movable until it is awaited.
+template <class Group, class K, class Options, class Task, class Scheduler>
+class [[nodiscard]] operation final : inline_caller<typename Group::platform_type> {
   using P = typename Group::platform_type;
   using core_type = core<P>;
   using flight_type = awaitable_flight<P, typename Group::key_type, Task>;
   using result = result_of_answer<answer_of<typename Task::result>>;
 
  public:
-  explicit run_awaiter(operation<Group, K, Task, Scheduler>&& o) : op_(std::move(o)) {}
-  ~run_awaiter() { on_stop_.reset(); }
+  operation(Group* g, K&& k, Options&& o, Task&& t, Scheduler s)
+      : flights_(g), key_(std::move(k)), task_(std::move(t)), stage_(std::move(o)), scheduler_(std::move(s)) {}
+  operation(operation&& o)
+      : operation(o.flights_, std::move(o.key_), std::move(o.stage_.options()), std::move(o.task_), o.scheduler_) {}
+  operation& operator=(operation&&) = delete;
+  ~operation() { stage_.unwatch(); }
 
-  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
+  template <class Where>
+  [[nodiscard]] auto resume_on(Where where) && {
+    static_assert(std::is_copy_constructible_v<Where>,
+                  "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
+    return operation<Group, K, Options, Task, Where>(flights_, std::move(key_), std::move(stage_.options()),
+                                                     std::move(task_), std::move(where));
+  }
 
-  bool await_suspend(std::coroutine_handle<> caller) {
+  class awaiter {
+   public:
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> caller) { return op_.suspend(caller); }
+    typename result::type await_resume() { return op_.resume(); }
+
+   private:
+    friend operation;
+    explicit awaiter(operation& op) noexcept : op_(op) {}
+    operation& op_;
+  };
+  [[nodiscard]] awaiter operator co_await() && noexcept { return awaiter(*this); }
+
+ private:
+  bool suspend(std::coroutine_handle<> caller) {
     caller_ = caller;
-    std::stop_token const stop = op_.opts.stop_token();
+    auto&& opts = stage_.options();
+    std::stop_token const stop = opts.stop_token();
     if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {
-      return new flight_type(typename Group::key_type(std::move(k)), op_.opts.take_metadata(), std::move(op_.task));
+      return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task_));
     };
     auto const admitted =
-        access::enter(*op_.flights, op_.key, *this, op_.opts, typeid(typename result::value_type), build);
-    if (stop.stop_possible()) on_stop_.emplace(stop, leave_on_stop<P>{this});
+        access::enter(*flights_, key_, *this, opts, typeid(typename result::value_type), build, !stop.stop_possible());
+    if (admitted == admission::suspended) return true;
+    if (stop.stop_possible()) stage_.watch(stop, *this);
     if (admitted == admission::joined) return core_type::arm(*this);
 
     auto* const flight = static_cast<flight_type*>(this->joined());
-    core_type::retain(*flight);
     typename inline_caller<P>::starting start(*this);
     bool const suspended = core_type::arm(*this);
     // From here on the frame may be gone: resumed on another thread, or destroyed.
     flight->start();
     bool const ready = start.end();
-    core_type::release(*flight);
     return suspended && !ready;
   }
 
-  typename result::type await_resume() {
-    on_stop_.reset();
+  typename result::type resume() {
+    stage_.unwatch();
     finish_guard<P> const at_exit(*this);
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
     if constexpr (std::is_void_v<typename result::type>) (void)outcome_of(*this);
     else return std::static_pointer_cast<typename result::value_type const>(outcome_of(*this));
   }
 
- private:
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] void const* place() const noexcept override {
+    // Who is resumed by a scheduler may destroy others that are about to be.
+    if constexpr (std::is_same_v<Scheduler, no_scheduler>) return inline_caller<P>::place();
+    else return nullptr;
+  }
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     if (this->is_starting_here()) return true;
     if constexpr (std::is_same_v<Scheduler, no_scheduler>) {
       this->queue_turn();
     } else {
       try {
-        auto scheduler = op_.scheduler;
+        auto scheduler = scheduler_;
         scheduler([caller = caller_]() noexcept { caller.resume(); });
       } catch (...) {
         return false;
@@ -195,40 +246,12 @@ class run_awaiter final : inline_caller<typename Group::platform_type> {
   }
   void take_turn() noexcept override { caller_.resume(); }
 
-  operation<Group, K, Task, Scheduler> op_;
+  Group* flights_;
+  K key_;
+  Task task_;
   std::coroutine_handle<> caller_;
-  std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
-};
-
-/// What `run` returns.
-template <class Group, class K, class Task, class Scheduler>
-class [[nodiscard]] operation {
- public:
-  operation(Group* g, K k, run_options o, Task t, Scheduler s)
-      : flights(g), key(std::move(k)), opts(std::move(o)), task(std::move(t)), scheduler(std::move(s)) {}
-
-  /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
-  template <class Where>
-  [[nodiscard]] auto resume_on(Where where) && {
-    static_assert(std::is_copy_constructible_v<Where>,
-                  "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
-    return operation<Group, K, Task, Where>(flights, std::move(key), std::move(opts), std::move(task),
-                                            std::move(where));
-  }
-
-  [[nodiscard]] auto operator co_await() && { return run_awaiter<Group, K, Task, Scheduler>(std::move(*this)); }
-
- private:
-  template <class, class, class, class>
-  friend class operation;
-  template <class, class, class, class>
-  friend class run_awaiter;
-
-  Group* flights;
-  K key;
-  run_options opts;
-  Task task;
-  [[no_unique_address]] Scheduler scheduler;
+  [[no_unique_address]] stage<P, Options> stage_;
+  [[no_unique_address]] Scheduler scheduler_;
 };
 
 }  // namespace detail::coroutine_front
@@ -238,11 +261,11 @@ class [[nodiscard]] operation {
 template <detail::coroutine_front::awaitable Returned>
   requires(!detail::sender_like<Returned>)
 struct front<Returned> {
-  template <class Group, class K, class Task>
-  [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
+  template <class Group, class K, class Options, class Task>
+  [[nodiscard]] static auto run(Group& flights, K&& key, Options&& opts, Task&& task) {
     using namespace detail::coroutine_front;
-    return operation<Group, K, Task, no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task),
-                                                   no_scheduler());
+    return operation<Group, std::remove_cvref_t<K>, std::remove_cvref_t<Options>, std::remove_cvref_t<Task>,
+                     no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task), no_scheduler());
   }
 };
 

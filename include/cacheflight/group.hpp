@@ -25,7 +25,7 @@ namespace cacheflight::inline v1 {
 /// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude
 /// each other; the core leaves it undefined, so that a missing header is an error and never another meaning.
 ///
-/// A front has `static auto run(Group&, Key, run_options, bound_task)`.
+/// A front has `static auto run(Group&, Key&&, Options&&, bound_task&&)`, with `run_options` or `detail::no_options`.
 template <class Returned>
 struct front;
 
@@ -117,7 +117,7 @@ class basic_group {
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
   [[nodiscard]] auto run(K&& key, F&& task, Args&&... args) {
-    return dispatch(std::forward<K>(key), run_options{},
+    return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
@@ -135,19 +135,13 @@ class basic_group {
   template <class K, class F, class Callback>
     requires(!detail::options_argument<F>)
   void start(K&& key, F&& task, Callback&& callback) {
-    start(std::forward<K>(key), run_options{}, std::forward<F>(task), std::forward<Callback>(callback));
+    begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task), std::forward<Callback>(callback));
   }
 
   /// The same, with options for this call.
   template <class K, class F, class Callback>
   void start(K&& key, run_options opts, F&& task, Callback&& callback) {
-    using entry = detail::callback_entry<std::enable_if_t<!std::is_void_v<K>, basic_group>>;
-    static_assert(detail::complete<entry>, "cacheflight: start needs #include <cacheflight/callback.hpp>");
-    detail::require_task<std::decay_t<F>>(task);
-    detail::require_callback<std::decay_t<Callback>>(callback);
-    if constexpr (detail::complete<entry>)
-      entry::start(*this, bind_key(std::forward<K>(key)), std::move(opts), std::forward<F>(task),
-                   std::forward<Callback>(callback));
+    begin(std::forward<K>(key), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
   }
 
   /// Whether a joinable flight has the key now.
@@ -217,14 +211,27 @@ class basic_group {
     return key;
   }
 
-  template <class K, class Task>
-  auto dispatch(K&& key, run_options opts, Task task) {
-    using returned = typename Task::result;
+  template <class K, class Options, class F, class Callback>
+  void begin(K&& key, Options&& opts, F&& task, Callback&& callback) {
+    using entry = detail::callback_entry<std::enable_if_t<!std::is_void_v<K>, basic_group>>;
+    static_assert(detail::complete<entry>, "cacheflight: start needs #include <cacheflight/callback.hpp>");
+    detail::require_task<std::decay_t<F>>(task);
+    detail::require_callback<std::decay_t<Callback>>(callback);
+    if constexpr (detail::complete<entry>)
+      entry::start(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts), std::forward<F>(task),
+                   std::forward<Callback>(callback));
+  }
+
+  template <class K, class Options, class Task>
+  auto dispatch(K&& key, Options&& opts, Task&& task) {
+    using returned = typename std::remove_cvref_t<Task>::result;
     if constexpr (detail::has_front<returned>) {
       if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> &&
                     detail::string_like<Key> && transparent)
-        return front<returned>::run(*this, text_of(key), std::move(opts), std::move(task));
-      else return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::move(opts), std::move(task));
+        return front<returned>::run(*this, text_of(key), std::forward<Options>(opts), std::forward<Task>(task));
+      else
+        return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts),
+                                    std::forward<Task>(task));
     } else {
       static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
                     "cacheflight: this task returns an awaitable whose front is not included: #include "
@@ -259,19 +266,20 @@ class basic_group {
   }
 
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
-  template <class K, class Build>
-  detail::admission enter(K& key, detail::waiter<Platform>& w, run_options const& opts, std::type_info const& type,
-                          Build&& build) {
+  template <class K, class Options, class Build>
+  detail::admission enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
+                          Build&& build, bool ready_to_suspend) {
     auto const& probe = probe_of(key);
-    detail::call const c{hash_of(probe), &type, opts.timeout_or(core_->settings().default_timeout()),
-                         opts.wait_timeout(), &opts.metadata()};
+    detail::call const c{
+        hash_of(probe),   &type,           opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
+        &opts.metadata(), ready_to_suspend};
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {
       return fresh.get() ? equal_(own_key(f), own_key(*fresh.get())) : equal_(own_key(f), probe);
     };
     detail::admission const answer = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
-    if (answer == detail::admission::joined || answer == detail::admission::leads) return answer;
+    if (answer != detail::admission::at_capacity && answer != detail::admission::type_mismatch) return answer;
     detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : copy_key(key);
     if (answer == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
     core_->report_refusal(refused.view, c, fresh);
@@ -316,10 +324,10 @@ struct access {
   [[nodiscard]] static auto bind_key(K&& key) {
     return Group::bind_key(std::forward<K>(key));
   }
-  template <class Group, class K, class Build>
-  static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options const& opts,
-                         std::type_info const& type, Build&& build) {
-    return flights.enter(key, w, opts, type, std::forward<Build>(build));
+  template <class Group, class K, class Options = run_options, class Build>
+  static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
+                         std::type_info const& type, Build&& build, bool ready_to_suspend = false) {
+    return flights.enter(key, w, opts, type, std::forward<Build>(build), ready_to_suspend);
   }
 };
 

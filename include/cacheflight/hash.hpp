@@ -29,36 +29,55 @@ class keyed_string_hash {
   constexpr keyed_string_hash(std::uint64_t seed0, std::uint64_t seed1) noexcept : seed0_(seed0), seed1_(seed1) {}
 
   [[nodiscard]] std::size_t operator()(std::string_view text) const noexcept {
-    std::uint64_t v0 = seed0_ ^ 0x736f6d6570736575, v1 = seed1_ ^ 0x646f72616e646f6d;
-    std::uint64_t v2 = seed0_ ^ 0x6c7967656e657261, v3 = seed1_ ^ 0x7465646279746573;
-    auto const round = [&]() noexcept {
-      v0 += v1, v1 = std::rotl(v1, 13), v1 ^= v0, v0 = std::rotl(v0, 32);
-      v2 += v3, v3 = std::rotl(v3, 16), v3 ^= v2;
-      v0 += v3, v3 = std::rotl(v3, 21), v3 ^= v0;
-      v2 += v1, v1 = std::rotl(v1, 17), v1 ^= v2, v2 = std::rotl(v2, 32);
-    };
+    state v{seed0_ ^ 0x736f6d6570736575, seed1_ ^ 0x646f72616e646f6d, seed0_ ^ 0x6c7967656e657261,
+            seed1_ ^ 0x7465646279746573};
     char const* at = text.data();
     std::size_t left = text.size();
-    for (; left >= 8; at += 8, left -= 8) {
-      std::uint64_t word;
-      std::memcpy(&word, at, 8);
-      v3 ^= little_endian(word), round(), v0 ^= little_endian(word);
-    }
+    for (; left >= 8; at += 8, left -= 8) v = v.with(load<std::uint64_t>(at));
     std::uint64_t last = static_cast<std::uint64_t>(text.size()) << 56;
-    for (std::size_t i = 0; i < left; ++i)
-      last |= static_cast<std::uint64_t>(static_cast<unsigned char>(at[i])) << (8 * i);
-    v3 ^= last, round(), v0 ^= last;
-    v2 ^= 0xff, round(), round(), round();
-    return static_cast<std::size_t>(v0 ^ v1 ^ v2 ^ v3);
+    unsigned shift = 0;
+    if (left & 4) last |= load<std::uint32_t>(at), at += 4, shift = 32;
+    if (left & 2) last |= load<std::uint16_t>(at) << shift, at += 2, shift += 16;
+    if (left & 1) last |= load<std::uint8_t>(at) << shift;
+    v = v.with(last);
+    v.c ^= 0xff;
+    v = v.round().round().round();
+    return static_cast<std::size_t>(v.a ^ v.b ^ v.c ^ v.d);
   }
 
  private:
-  [[nodiscard]] static constexpr std::uint64_t little_endian(std::uint64_t word) noexcept {
-    if constexpr (std::endian::native == std::endian::big) {
-      std::uint64_t swapped = 0;
-      for (int i = 0; i < 8; ++i, word >>= 8) swapped = (swapped << 8) | (word & 0xff);
-      return swapped;
+  /// By value, so that it stays in registers.
+  struct state {
+    std::uint64_t a, b, c, d;
+
+    [[nodiscard]] constexpr state round() const noexcept {
+      state s = *this;
+      s.a += s.b, s.b = std::rotl(s.b, 13) ^ s.a, s.a = std::rotl(s.a, 32);
+      s.c += s.d, s.d = std::rotl(s.d, 16) ^ s.c;
+      s.a += s.d, s.d = std::rotl(s.d, 21) ^ s.a;
+      s.c += s.b, s.b = std::rotl(s.b, 17) ^ s.c, s.c = std::rotl(s.c, 32);
+      return s;
+    }
+    [[nodiscard]] constexpr state with(std::uint64_t word) const noexcept {
+      state s = *this;
+      s.d ^= word;
+      s = s.round();
+      s.a ^= word;
+      return s;
+    }
+  };
+
+  /// A little-endian word of `sizeof(Word)` bytes.
+  template <class Word>
+  [[nodiscard]] static std::uint64_t load(char const* from) noexcept {
+    if constexpr (std::endian::native == std::endian::little) {
+      Word word;
+      std::memcpy(&word, from, sizeof word);
+      return word;
     } else {
+      std::uint64_t word = 0;
+      for (std::size_t i = 0; i < sizeof(Word); ++i)
+        word |= static_cast<std::uint64_t>(static_cast<unsigned char>(from[i])) << (8 * i);
       return word;
     }
   }

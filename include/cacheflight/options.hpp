@@ -149,4 +149,21 @@ class run_options {
   std::any metadata_;
 };
 
+namespace detail {
+
+/// `run_options` of a call that was given none: takes no room, and what asks it is left out by the compiler.
+struct no_options {
+  [[nodiscard]] static limit timeout_or(limit fallback) noexcept { return fallback; }
+  [[nodiscard]] static limit wait_timeout() noexcept { return no_limit; }
+  [[nodiscard]] static std::stop_token stop_token() noexcept { return {}; }
+  [[nodiscard]] static std::any const& metadata() noexcept { return none; }
+  [[nodiscard]] static std::any take_metadata() noexcept { return {}; }
+  operator run_options() const noexcept { return {}; }
+
+ private:
+  static inline std::any const none;
+};
+
+}  // namespace detail
+
 }  // namespace cacheflight::inline v1

@@ -243,7 +243,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   }
 
  private:
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     this->queue_turn();
     return true;
   }
@@ -256,11 +256,8 @@ class operation_state final : inline_caller<typename Group::platform_type> {
     {
       finish_guard<P> const at_exit(*this);
       left = this->how_left() == departure::left;
-      try {
-        if (!left) value = outcome_of(*this);
-      } catch (...) {
-        failure = std::current_exception();
-      }
+      if (!left) failure = failure_of<P>(*this->joined(), this->how_left());
+      if (!left && !failure) value = core_type::take_value(*this->joined());
     }
     Receiver receiver = std::move(receiver_);  // completing may destroy this
     if (left) std::move(receiver).set_stopped();

@@ -544,7 +544,7 @@ struct moody_call final : cd::waiter<manual_platform> {
   ~moody_call() {
     if (joined() && !core_type::withdraw(*this)) core_type::finish(*this);
   }
-  bool hand_over() noexcept override { return true; }
+  bool hand_over(waiters&) noexcept override { return true; }
 };
 
 cd::admission enter(moody_group& flights, moody_key key, moody_call& c, bool throw_in_build = false) {
@@ -1058,7 +1058,7 @@ struct pinning_call final : cd::waiter<manual_platform>, cd::pinned {
   ~pinning_call() {
     if (joined() && !core_type::withdraw(*this)) core_type::finish(*this);
   }
-  bool hand_over() noexcept override {
+  bool hand_over(waiters&) noexcept override {
     expect_unlocked("an executor");
     EXPECT_EQ(pins, 1);
     EXPECT_FALSE(going);

@@ -74,7 +74,7 @@ struct hand_front : front_traits {
     ~hand_call() override {
       if (this->joined() && !core_type::withdraw(*this)) core_type::finish(*this);
     }
-    bool hand_over() noexcept override {
+    bool hand_over(waiters&) noexcept override {
       expect_unlocked("an executor");
       if (front->refuse > 0) return --front->refuse, false;
       front->ready.push_back(this);
@@ -146,7 +146,7 @@ struct hand_front : front_traits {
       c.complete(nullptr, std::current_exception());
       return c;
     }
-    if (!core_type::arm(c) && !c.hand_over()) core_type::strand(c);
+    if (!core_type::arm(c)) core_type::give_turn(c);
     return c;
   }
 };

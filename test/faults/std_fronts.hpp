@@ -359,7 +359,7 @@ struct hand_front : front_base {
     ~waiter() override {
       if (joined() && !core_type::withdraw(*this)) core_type::finish(*this);
     }
-    bool hand_over() noexcept override {
+    bool hand_over(waiters&) noexcept override {
       try {
         front->ready.push([this, pad = std::array<void*, 4>{}] { (void)pad, take_turn(); });
       } catch (...) {
@@ -397,7 +397,7 @@ struct hand_front : front_base {
       static_cast<hand_flight&>(*w.joined()).start();
     }
     w.of = &c;
-    if (!core_type::arm(w) && !w.hand_over()) core_type::strand(w);
+    if (!core_type::arm(w)) core_type::give_turn(w);
   }
   void leave(slot& c) {
     if (auto& w = *static_cast<waiter*>(c.at); w.joined()) core_type::leave(w);

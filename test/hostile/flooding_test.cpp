@@ -150,7 +150,7 @@ class hash_probe {
     bool request_stop() noexcept override { return true; }
   };
   struct caller final : detail::waiter<P> {
-    bool hand_over() noexcept override { return true; }
+    bool hand_over(waiters&) noexcept override { return true; }
   };
   cacheflight::basic_group<Key> flights_;
 };

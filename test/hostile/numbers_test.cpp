@@ -104,7 +104,7 @@ struct bare_flight final : detail::keyed_flight<P, std::string> {
   bool request_stop() noexcept override { return true; }
 };
 struct bare_caller final : detail::waiter<P> {
-  bool hand_over() noexcept override { return turns.push_back(this), true; }
+  bool hand_over(waiters&) noexcept override { return turns.push_back(this), true; }
   static inline std::deque<bare_caller*> turns;
 };
 

@@ -33,7 +33,7 @@ class hand_runner final : public runner {
   class hand_call final : public cacheflight::detail::waiter<lone_platform> {
    public:
     hand_call(hand_runner* r, int c) noexcept : owner_(r), me_(c) {}
-    [[nodiscard]] bool hand_over() noexcept override { return owner_->given_turn(me_); }
+    [[nodiscard]] bool hand_over(waiters&) noexcept override { return owner_->given_turn(me_); }
 
    private:
     hand_runner* owner_;
@@ -139,7 +139,7 @@ class hand_runner final : public runner {
     hand_call& w = *waiter_of(c);
     bool const suspends = core_type::arm(w);
     model_.armed(c, suspends);
-    if (!suspends && !model_.wrong && !w.hand_over()) core_type::strand(w);
+    if (!suspends && !model_.wrong) core_type::give_turn(w);
   }
 
   /// Its executor is asked.

@@ -391,7 +391,7 @@ class test_call final : public cd::waiter<platform> {
   explicit test_call(call_record& r) : record(r) { record.node = this; }
   ~test_call() override { record = {}; }
 
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] bool hand_over(waiters&) noexcept override {
     outside_of_locks("a hand-over under a lock");
     if (now.refusals && fibers.decide(2)) {
       --now.refusals;

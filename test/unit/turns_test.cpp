@@ -39,7 +39,7 @@ class caller final : public cd::inline_caller<P> {
   }
 
   /// As a coroutine leader's: it may be ready within its start.
-  [[nodiscard]] bool hand_over() noexcept override {
+  [[nodiscard]] bool hand_over(waiters&) noexcept override {
     if (is_starting_here()) noted = true;
     else queue_turn();
     return true;

@@ -24,14 +24,15 @@
 //
 // References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and
 // one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs
-// none. A flight holds its shard, the shards hold the core.
+// none. Shards hold the core as long as they have flights.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
 //   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave;
 //              or its executor refused, and it is in the shard's list (rule 10: the driver tries again)
-// It is touched by nobody else after `hand_over()` succeeded.
+// It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so that many
+// waiters do not cost a lock each.
 
 #include <cacheflight/detail/flight.hpp>
 #include <cacheflight/error.hpp>
@@ -62,9 +63,11 @@ struct call {
   limit timeout;
   limit wait_timeout;
   std::any const* metadata;
+  bool ready_to_suspend = false;  // a joiner need not arm in a step of its own
 };
 
-enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch };
+/// `suspended`: joined, and armed in the same step: the caller may be resumed already.
+enum class admission : std::uint8_t { joined, suspended, leads, at_capacity, type_mismatch };
 
 template <class P>
 class core final : public deadline_work<typename P::clock> {
@@ -107,18 +110,23 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into
   /// `fresh`; from then on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to
-  /// be armed or left; `leads` has also given the caller the task's reference: `settle` must follow. The others have
-  /// changed nothing but the books. Throws what `same`, `build` and starting the driver throw, and has then changed
-  /// nothing.
+  /// be armed or left; `suspended` has armed it as well; `leads` has also given the caller the task's reference:
+  /// `settle` must follow. The others have changed nothing but the books. Throws what `same`, `build`, memory for the
+  /// deadlines and starting the driver throw, and has then changed nothing.
   template <class Same, class Build>
   [[nodiscard]] admission enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
-    if (timed) driver_.ensure(*this);
+    if (timed) driver_.ensure(*this), now = clock::now();
     if (unarmed_.load(std::memory_order_relaxed)) try_again_soon();
-    if (timed || events_) now = clock::now();
     time_point const wait_until = deadline_after(now, c.wait_timeout);
+    auto const prepare = [&] {
+      fresh.flight_ = build();
+      if (events_ && !timed) now = clock::now();
+    };
+    // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
+    if (s.joinable.load(std::memory_order_relaxed) == 0 && has_room()) prepare();
 
     for (;;) {
       P::point(core_step::enter);
@@ -128,18 +136,21 @@ class core final : public deadline_work<typename P::clock> {
           ++s.books.type_mismatches;
           return admission::type_mismatch;
         }
+        if (timed) s.deadlines.reserve(1);
         ++s.books.hits;
-        join(s, *f, w, wait_until);
-        if (events_) ++f->emitting_;
+        bool const arms = c.ready_to_suspend && !events_;
+        join(s, *f, w, wait_until, arms ? phase::armed : phase::linking);
+        if (events_) f->deliveries_.begin();
         std::size_t const waiters = f->waiters_;
         lock.unlock();
         arm_deadline(wait_until);
         if (events_) {
           emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
-          end_emit(*f);
+          end_delivery(*f);
         }
-        return admission::joined;
+        return arms ? admission::suspended : admission::joined;
       }
+      if (fresh.flight_ && timed) s.deadlines.reserve(2);
       bool const room = fresh.flight_ ? claim_key() : has_room();
       if (!room) {
         ++s.books.misses;
@@ -148,32 +159,31 @@ class core final : public deadline_work<typename P::clock> {
       }
       if (!fresh.flight_) {
         lock.unlock();
-        fresh.flight_ = build();
+        prepare();
         continue;
       }
       flight_type& f = *std::exchange(fresh.flight_, nullptr);
+      time_point const until = deadline_after(now, c.timeout);
       f.hash = c.hash;
       f.home_ = &s;
       f.id_ = s.next_id;
       f.started_ = now;
-      f.when = deadline_after(now, c.timeout);
       f.references_.store(2, std::memory_order_relaxed);
-      f.emitting_ = events_ ? 1 : 0;
       s.next_id += count_;
-      s.references.fetch_add(1, std::memory_order_relaxed);
+      s.living.begin();
       s.table.insert(f);
       s.joinable.store(s.table.size(), std::memory_order_relaxed);
-      if (f.when != time_point::max()) s.deadlines.push(f);
+      if (until != time_point::max()) s.deadlines.push(until, f);
       ++s.books.misses;
       ++s.books.started;
-      join(s, f, w, wait_until);
-      time_point const first = f.when < wait_until ? f.when : wait_until;
+      join(s, f, w, wait_until, phase::linking);
+      if (events_) f.deliveries_.begin();
       lock.unlock();
-      arm_deadline(first);
+      arm_deadline(until < wait_until ? until : wait_until);
       if (events_) {
         emit(event_type::miss, f.key(), f.id_, 1, {}, no_error, f.metadata_);
         emit(event_type::task_started, f.key(), f.id_, 1, {}, no_error, f.metadata_);
-        end_emit(f);
+        end_delivery(f);
       }
       return admission::leads;
     }
@@ -181,6 +191,7 @@ class core final : public deadline_work<typename P::clock> {
 
   /// A callback of the user's threw (rule 25).
   void callback_failed() noexcept { callback_failures_.fetch_add(1, std::memory_order_relaxed); }
+  static void callback_failed(flight_type& f) noexcept { f.home_->owner->callback_failed(); }
 
   /// The events of a miss that was refused at the cap.
   void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
@@ -192,44 +203,50 @@ class core final : public deadline_work<typename P::clock> {
 
   /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
   /// invoke the task.
-  [[nodiscard]] static bool may_start(flight_type& f) noexcept {
-    std::scoped_lock lock(f.home_->mutex);
-    return f.why_ == cause::open;
-  }
+  [[nodiscard]] static bool may_start(flight_type const& f) noexcept { return f.why() == cause::open; }
 
-  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds the
-  /// task's reference.
+  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds a
+  /// reference.
   static void stoppable(flight_type& f) noexcept {
-    shard<P>& s = *f.home_;
-    {
-      std::scoped_lock lock(s.mutex);
-      f.stoppable_ = true;
-      if (f.why_ == cause::open || f.unwound_) return;
-      f.references_.fetch_add(1, std::memory_order_relaxed);
-    }
+    P::point(core_step::stoppable);
+    if (!(f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel) & flight_type::stop_due)) return;
+    if (locked(f, [&] { return f.unwound_; })) return;
+    retain(f);
     ask_to_stop(f);
   }
 
   /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule
   /// 15).
-  static void settle(flight_type& f, cause why, std::shared_ptr<void const> value,
-                     std::exception_ptr exception) noexcept {
+  static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value,
+                     std::exception_ptr&& exception) noexcept {
     shard<P>& s = *f.home_;
+    core& owner = *s.owner;
+    if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     closing end;
+    batch released;
+    bool through = false;
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
       f.unwound_ = true;
-      if (f.why_ == cause::open) {
+      if (f.open()) {
         f.value_ = std::move(value);
         f.exception_ = std::move(exception);
+        // The task's and the open flight's: nobody else has a reference, and without the lock nobody gets one.
+        bool const sole = f.references_.load(std::memory_order_acquire) == 2;
         end = close(s, f, why);
+        // Without events nothing keeps the waiters from going now. If all of them do, they alone need the flight.
+        through = !owner.events_ && release_batch(s, f, released);
+        std::uint32_t const more = f.waiters_ - (through ? 2 : 0);
+        if (sole) f.references_.store(2 + more, std::memory_order_release);
+        else f.references_.fetch_add(more, std::memory_order_acq_rel);
       } else {
         --s.books.detached;
       }
     }
+    if (!released.callers.empty()) hand_over(released);
+    if (through) return;
     conclude(end);
-    if (s.owner->unarmed_.load(std::memory_order_relaxed)) s.owner->try_again_soon();
     release(f);
   }
 
@@ -243,7 +260,7 @@ class core final : public deadline_work<typename P::clock> {
     P::point(core_step::leave);
     {
       std::scoped_lock lock(s.mutex);
-      if (!w.queued_ || w.flight_->why_ != cause::open) return;
+      if (!w.queued_ || !w.flight_->open()) return;
       owner.retain();  // for once the waiter is gone
       end = depart(s, *w.flight_, w, departure::left, leaver);
     }
@@ -255,17 +272,35 @@ class core final : public deadline_work<typename P::clock> {
   /// The caller is about to suspend. False: it has been released already and must go on instead.
   [[nodiscard]] static bool arm(waiter_type& w) noexcept {
     P::point(core_step::arm);
-    auto expected = waiter_type::phase::linking;
-    return w.phase_.compare_exchange_strong(expected, waiter_type::phase::armed, std::memory_order_acq_rel);
+    return !released(w) && locked(*w.flight_, [&] {
+      if (released(w)) return false;
+      w.phase_.store(phase::armed, std::memory_order_relaxed);
+      return true;
+    });
   }
 
   /// Whether the caller's outcome is there already; `arm` would say false.
   [[nodiscard]] static bool released(waiter_type const& w) noexcept {
-    return w.phase_.load(std::memory_order_acquire) == waiter_type::phase::released;
+    return w.phase_.load(std::memory_order_acquire) == phase::released;
+  }
+
+  /// The flight's value, for one of its waiters, who was released with it.
+  [[nodiscard]] static std::shared_ptr<void const> take_value(flight_type& f) noexcept {
+    if (f.references_.load(std::memory_order_acquire) == 1) return std::move(f.value_);
+    return f.value_;
   }
 
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
   static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr)); }
+
+  /// The same, and the flight is kept a little longer. Null if the waiter has joined none.
+  struct releaser {
+    void operator()(flight_type* f) const noexcept { release(*f); }
+  };
+  using flight_reference = std::unique_ptr<flight_type, releaser>;
+  [[nodiscard]] static flight_reference detach(waiter_type& w) noexcept {
+    return flight_reference(std::exchange(w.flight_, nullptr));
+  }
 
   /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any
   /// more. False: it was released, and the turn it was given must be dropped by who has it; `finish` must follow then.
@@ -278,7 +313,7 @@ class core final : public deadline_work<typename P::clock> {
     {
       std::scoped_lock lock(s.mutex);
       if (w.queued_) {
-        if (f.why_ == cause::open) end = depart(s, f, w, departure::left, leaver);
+        if (f.open()) end = depart(s, f, w, departure::left, leaver);
         else unqueue(s, w);
       } else if (!w.stranded_) {
         return false;
@@ -300,7 +335,7 @@ class core final : public deadline_work<typename P::clock> {
       std::scoped_lock lock(s.mutex);
       flight_type* const f = s.table.find(hash, same);
       if (!f) return false;
-      end = close(s, *f, cause::cancelled);
+      end = doom(s, *f, cause::cancelled);
     }
     conclude(end);
     return true;
@@ -311,6 +346,12 @@ class core final : public deadline_work<typename P::clock> {
     retain();  // a callback may destroy the group
     doom_all();
     release();
+  }
+
+  /// Not suspended, or not where it can go on at once: gives the caller its turn, now or when its executor takes it.
+  static void give_turn(waiter_type& w) noexcept {
+    list<waiter_type> alone;
+    if (!w.hand_over(alone)) strand(w);
   }
 
   /// Called by a front whose hand-over on the caller's own executor was refused: it is tried again (rule 10).
@@ -348,10 +389,12 @@ class core final : public deadline_work<typename P::clock> {
 
   static void retain(flight_type& f) noexcept { f.references_.fetch_add(1, std::memory_order_relaxed); }
   static void release(flight_type& f) noexcept {
-    if (f.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (f.references_.load(std::memory_order_acquire) != 1 &&
+        f.references_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+      return;
     shard<P>& s = *f.home_;
     delete &f;
-    release(s);
+    if (s.living.end()) s.owner->release();
   }
 
   // ---- questions --------------------------------------------------------------------------------------------------
@@ -412,8 +455,10 @@ class core final : public deadline_work<typename P::clock> {
     gone_.store(true, std::memory_order_release);
     driver_.close();
     std::size_t idle = 0;  // shards without flights
-    for (std::size_t i = 0; i < count_; ++i)
-      if (shards_[i].references.fetch_sub(1, std::memory_order_acq_rel) == 1) ++idle;
+    for (std::size_t i = 0; i < count_; ++i) {
+      std::scoped_lock lock(shards_[i].mutex);
+      if (shards_[i].living.close()) ++idle;
+    }
     if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
   }
 
@@ -421,14 +466,18 @@ class core final : public deadline_work<typename P::clock> {
   friend inspector;
   static constexpr std::chrono::milliseconds retry_after{1};
   static inline std::exception_ptr const no_error{};
+  using phase = typename waiter_type::phase;
+
+  /// Callers that were released together, and what keeps them until they have their turns.
+  struct batch {
+    list<waiter_type> callers;
+    pin_guard guard;
+  };
+  static constexpr std::size_t batch_size = 64;
 
   ~core() {
     for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
     ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
-  }
-
-  static void release(shard<P>& s) noexcept {
-    if (s.references.fetch_sub(1, std::memory_order_acq_rel) == 1) s.owner->release();
   }
 
   /// What is left to do, outside of the lock, for a flight that was closed. If it is nothing, the flight may be gone.
@@ -447,17 +496,17 @@ class core final : public deadline_work<typename P::clock> {
       {
         std::scoped_lock lock(s.mutex);
         s.table.for_each([&](flight_type& f) {
-          closing const end = close(s, f, cause::cancelled);
+          closing const end = doom(s, f, cause::cancelled);
           if (!end.announce && !end.stop)
             return;  // who delivers its event announces it, and may free it as soon as the lock is free
           f.announce_ = end.announce;
-          f.stop_ = end.stop;
+          f.ask_ = end.stop;
           f.next_cleared_ = std::exchange(cleared, &f);
         });
       }
       while (cleared) {
         flight_type& f = *std::exchange(cleared, cleared->next_cleared_);
-        conclude({&f, f.announce_, f.stop_});
+        conclude({&f, f.announce_, f.ask_});
       }
     }
   }
@@ -486,16 +535,15 @@ class core final : public deadline_work<typename P::clock> {
 
   // -- under the shard's lock
 
-  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until) noexcept {
+  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until, phase as) noexcept {
     w.flight_ = &f;
     w.left_ = departure::none;
-    w.phase_.store(waiter_type::phase::linking, std::memory_order_relaxed);
+    w.phase_.store(as, std::memory_order_relaxed);
     f.queue_.push_back(w);
     w.queued_ = true;
     ++f.waiters_;
     ++s.books.waiters;
-    w.when = wait_until;
-    if (wait_until != time_point::max()) s.deadlines.push(w);
+    if (wait_until != time_point::max()) s.deadlines.push(wait_until, w);
   }
 
   static void strand(list<waiter_type>& where, waiter_type& w) noexcept {
@@ -511,8 +559,8 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Returns whether the caller was suspended: whoever released it must hand over.
   [[nodiscard]] static bool set_released(waiter_type& w) noexcept {
-    bool const suspended =
-        w.phase_.exchange(waiter_type::phase::released, std::memory_order_acq_rel) == waiter_type::phase::armed;
+    bool const suspended = w.phase_.load(std::memory_order_relaxed) == phase::armed;
+    w.phase_.store(phase::released, std::memory_order_release);
     P::point(core_step::release);
     return suspended;
   }
@@ -527,12 +575,21 @@ class core final : public deadline_work<typename P::clock> {
     --s.books.waiters;
     f.references_.fetch_add(1, std::memory_order_relaxed);
     if (set_released(w)) strand(leaver, w);
-    return f.waiters_ == 0 ? close(s, f, cause::cancelled) : closing{};
+    return f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};
   }
 
-  /// The one place where a flight ends. The caller must `conclude` it outside of the lock.
+  /// Ends a flight before its task has. The caller must `conclude` it outside of the lock.
+  [[nodiscard]] static closing doom(shard<P>& s, flight_type& f, cause why) noexcept {
+    closing end = close(s, f, why);
+    ++s.books.detached;
+    end.stop = f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable;
+    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0), std::memory_order_relaxed);
+    return end;
+  }
+
+  /// The one place where a flight ends. Its waiters' references are still to be counted.
   [[nodiscard]] static closing close(shard<P>& s, flight_type& f, cause why) noexcept {
-    f.why_ = why;
+    f.why_.store(why, std::memory_order_release);
     s.table.unlink(f);
     s.joinable.store(s.table.size(), std::memory_order_relaxed);
     s.deadlines.remove(f);
@@ -544,14 +601,35 @@ class core final : public deadline_work<typename P::clock> {
       case cause::cancelled: ++s.books.cancelled; break;
       default: ++s.books.rejected; break;
     }
-    if (!f.unwound_) ++s.books.detached;
-    closing const end{&f, f.emitting_ == 0, doomed(why) && f.stoppable_};
-    std::size_t const references = f.waiters_ + (end.stop ? 1 : 0);
-    if (references) f.references_.fetch_add(references, std::memory_order_relaxed);
-    return end;
+    return {&f, !s.owner->events_ || f.deliveries_.close()};
+  }
+
+  /// Releases waiters of a closed flight, at most a batch. True: they were the last.
+  [[nodiscard]] static bool release_batch(shard<P>& s, flight_type& f, batch& released) noexcept {
+    void const* place = nullptr;
+    for (std::size_t left = batch_size; left != 0 && !f.queue_.empty(); --left) {
+      waiter_type& w = f.queue_.front();
+      bool const first = released.callers.empty();
+      if (!first && (!place || w.place() != place)) return false;
+      unqueue(s, w);
+      if (!set_released(w)) continue;
+      if (first && !w.pin(released.guard)) {
+        strand(s.stranded, w);
+        continue;
+      }
+      if (first) place = w.place();
+      released.callers.push_back(w);
+    }
+    return f.queue_.empty();
   }
 
   // -- outside of locks
+
+  static void hand_over(batch& released) noexcept {
+    while (waiter_type* const w = released.callers.pop_front())
+      if (!w->hand_over(released.callers)) strand(*w);
+    released.guard.reset();
+  }
 
   static void conclude(closing end) noexcept {
     if (end.announce) announce(*end.f);
@@ -562,12 +640,13 @@ class core final : public deadline_work<typename P::clock> {
   static void announce(flight_type& f) noexcept {
     core& owner = *f.home_->owner;
     if (owner.events_) {
-      auto const type = f.why_ == cause::resolved    ? event_type::task_resolved
-                        : f.why_ == cause::timed_out ? event_type::task_timed_out
-                        : f.why_ == cause::cancelled ? event_type::task_cancelled
-                                                     : event_type::task_rejected;
+      cause const why = f.why();
+      auto const type = why == cause::resolved    ? event_type::task_resolved
+                        : why == cause::timed_out ? event_type::task_timed_out
+                        : why == cause::cancelled ? event_type::task_cancelled
+                                                  : event_type::task_rejected;
       auto const error =
-          f.why_ == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
+          why == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
       owner.emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
     }
     release_waiters(f);
@@ -576,21 +655,13 @@ class core final : public deadline_work<typename P::clock> {
 
   static void release_waiters(flight_type& f) noexcept {
     shard<P>& s = *f.home_;
-    for (;;) {
-      waiter_type* w;
-      pin_guard guard;
+    for (bool through = false; !through;) {
+      batch released;
       {
         std::scoped_lock lock(s.mutex);
-        if (f.queue_.empty()) return;
-        w = &f.queue_.front();
-        unqueue(s, *w);
-        if (!set_released(*w)) continue;
-        if (!w->pin(guard)) {
-          strand(s.stranded, *w);
-          continue;
-        }
+        through = release_batch(s, f, released);
       }
-      if (!w->hand_over()) strand(*w);
+      hand_over(released);
     }
   }
 
@@ -610,13 +681,9 @@ class core final : public deadline_work<typename P::clock> {
 
   /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
   /// end is ours to announce (rule 26).
-  static void end_emit(flight_type& f) noexcept {
-    bool ours;
-    {
-      std::scoped_lock lock(f.home_->mutex);
-      ours = --f.emitting_ == 0 && f.why_ != cause::open;
-    }
-    if (ours) announce(f);
+  static void end_delivery(flight_type& f) noexcept {
+    P::point(core_step::delivered);
+    if (f.deliveries_.end()) announce(f);
   }
 
   /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.
@@ -627,13 +694,14 @@ class core final : public deadline_work<typename P::clock> {
       {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
-        auto* const due = s.deadlines.top();
-        if (!due) return time_point::max();
-        if (due->when > now) return due->when;
+        auto const* const first = s.deadlines.top();
+        if (!first) return time_point::max();
+        if (first->when > now) return first->when;
+        deadline_node* const due = first->node;
         s.deadlines.remove(*due);
         if (due->of == deadline_of::flight) {
-          end = close(s, *static_cast<flight_type*>(due), cause::timed_out);
-        } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->why_ == cause::open) {
+          end = doom(s, *static_cast<flight_type*>(due), cause::timed_out);
+        } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->open()) {
           end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);
         }
       }
@@ -645,19 +713,16 @@ class core final : public deadline_work<typename P::clock> {
   /// Hands over each waiter of a list of stranded ones; they can still be withdrawn from it, under the lock.
   static void give_turns(shard<P>& s, list<waiter_type>& whose) noexcept {
     for (;;) {
-      waiter_type* w;
-      pin_guard guard;
+      batch one;
       {
         std::scoped_lock lock(s.mutex);
-        w = whose.pop_front();
+        waiter_type* const w = whose.pop_front();
         if (!w) return;
         w->stranded_ = false;
-        if (!w->pin(guard)) {
-          strand(s.stranded, *w);
-          continue;
-        }
+        if (w->pin(one.guard)) one.callers.push_back(*w);
+        else strand(s.stranded, *w);
       }
-      if (!w->hand_over()) strand(*w);
+      hand_over(one);
     }
   }
 

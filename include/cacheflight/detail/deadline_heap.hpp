@@ -1,97 +1,96 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <utility>
+#include <vector>
 
 namespace cacheflight::inline v1::detail {
 
 /// Who a deadline belongs to. The order is rule 18's: at a tie the flight's fires first.
 enum class deadline_of : std::uint8_t { flight, waiter };
 
-template <class TimePoint>
+/// Lives with its owner, and knows its place in the heap.
 struct deadline_node {
-  TimePoint when = TimePoint::max();  ///< `max()`: no deadline.
-  deadline_node* child = nullptr;
-  deadline_node* next = nullptr;
-  deadline_node* prev = nullptr;  ///< The elder sibling, or the parent of a first child.
+  std::uint32_t place = 0;  ///< 1 for the root; 0: not armed.
   deadline_of of;
-  bool armed = false;
 
   explicit deadline_node(deadline_of whose) noexcept : of(whose) {}
   deadline_node(deadline_node const&) = delete;
   deadline_node& operator=(deadline_node const&) = delete;
 
+  [[nodiscard]] bool armed() const noexcept { return place != 0; }
+
  protected:
   ~deadline_node() = default;
 };
 
-/// A pairing heap of nodes that live with their owners: nothing allocates or throws. Push is O(1), and so is removing
-/// what has nothing below it, as deadlines mostly have that are armed in order and disarmed before they fire; otherwise
-/// removal is O(log n) amortized.
+/// A binary heap of deadlines. All is O(log n), and O(1) for what is armed in order and disarmed before others.
 template <class TimePoint>
 class deadline_heap {
  public:
-  using node = deadline_node<TimePoint>;
+  struct entry {
+    TimePoint when;
+    deadline_node* node;
+  };
 
-  [[nodiscard]] node* top() const noexcept { return root_; }
+  /// Null if there is none.
+  [[nodiscard]] entry const* top() const noexcept { return entries_.empty() ? nullptr : entries_.data(); }
 
-  void push(node& n) noexcept {
-    n.child = nullptr;
-    n.armed = true;
-    root_ = root_ ? meld(root_, &n) : &n;
+  /// Makes room for `count` more. Throws `std::bad_alloc`.
+  void reserve(std::size_t count) {
+    if (entries_.capacity() - entries_.size() < count) entries_.reserve(entries_.size() * 2 + count);
   }
 
-  /// Does nothing if `n` is not armed.
-  void remove(node& n) noexcept {
-    if (!n.armed) return;
-    n.armed = false;
-    node* const below = merge_pairs(n.child);
-    if (&n == root_) {
-      root_ = below;
-    } else {
-      (n.prev->child == &n ? n.prev->child : n.prev->next) = n.next;
-      if (n.next) n.next->prev = n.prev;
-      if (below) root_ = meld(root_, below);
-    }
+  /// Room was reserved.
+  void push(TimePoint when, deadline_node& node) noexcept {
+    entries_.push_back({when, &node});
+    rise(entries_.size() - 1, {when, &node});
+  }
+
+  /// Does nothing if the node is not armed.
+  void remove(deadline_node& node) noexcept {
+    if (node.armed()) take_out(node);
   }
 
  private:
-  [[nodiscard]] static bool before(node const& a, node const& b) noexcept {
-    return a.when != b.when ? a.when < b.when : a.of < b.of;
+  void take_out(deadline_node& node) noexcept {
+    std::size_t const hole = node.place - 1;
+    node.place = 0;
+    entry const last = entries_.back();
+    entries_.pop_back();
+    if (hole == entries_.size()) return;
+    if (hole != 0 && before(last, entries_[(hole - 1) / 2])) rise(hole, last);
+    else sink(hole, last);
   }
 
-  /// Both are roots, whose own `next` and `prev` mean nothing.
-  [[nodiscard]] static node* meld(node* a, node* b) noexcept {
-    if (before(*b, *a)) std::swap(a, b);
-    b->prev = a;
-    b->next = a->child;
-    if (a->child) a->child->prev = b;
-    a->child = b;
-    return a;
+  [[nodiscard]] static bool before(entry const& a, entry const& b) noexcept {
+    return a.when != b.when ? a.when < b.when : a.node->of < b.node->of;
   }
 
-  /// One root out of a row of siblings: in pairs from the left, then all of those from the right.
-  [[nodiscard]] static node* merge_pairs(node* first) noexcept {
-    node* pairs = nullptr;
-    while (first) {
-      node* const a = first;
-      node* const b = a->next;
-      first = b ? b->next : nullptr;
-      node* const pair = b ? meld(a, b) : a;
-      pair->next = pairs;
-      pairs = pair;
+  void set(std::size_t at, entry const& e) noexcept {
+    entries_[at] = e;
+    e.node->place = static_cast<std::uint32_t>(at + 1);
+  }
+
+  void rise(std::size_t at, entry const e) noexcept {
+    for (; at != 0 && before(e, entries_[(at - 1) / 2]); at = (at - 1) / 2) set(at, entries_[(at - 1) / 2]);
+    set(at, e);
+  }
+
+  void sink(std::size_t at, entry const e) noexcept {
+    for (;;) {
+      std::size_t child = 2 * at + 1;
+      if (child >= entries_.size()) break;
+      if (child + 1 < entries_.size() && before(entries_[child + 1], entries_[child])) ++child;
+      if (!before(entries_[child], e)) break;
+      set(at, entries_[child]);
+      at = child;
     }
-    node* root = nullptr;
-    while (pairs) {
-      node* const rest = pairs->next;
-      root = root ? meld(root, pairs) : pairs;
-      pairs = rest;
-    }
-    return root;
+    set(at, e);
   }
 
-  node* root_ = nullptr;
+  std::vector<entry> entries_;
 };
 
 }  // namespace cacheflight::inline v1::detail

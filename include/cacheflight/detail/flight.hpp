@@ -3,6 +3,7 @@
 
 // What the core keeps: waiters, flights and the shards of the table. What happens to them is decided in core.hpp.
 
+#include <cacheflight/detail/countdown.hpp>
 #include <cacheflight/detail/deadline_heap.hpp>
 #include <cacheflight/detail/flight_table.hpp>
 #include <cacheflight/detail/key.hpp>
@@ -85,27 +86,33 @@ using pin_guard = std::unique_ptr<pinned, unpinner>;
 /// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after
 /// `finish`, or after `withdraw`.
 template <class P>
-class waiter : public list_node, private deadline_node<typename P::clock::time_point> {
+class waiter : public list_node, private deadline_node {
  public:
-  using time_point = typename P::clock::time_point;
+  using waiters = list<waiter>;
 
   waiter(waiter const&) = delete;
   waiter& operator=(waiter const&) = delete;
 
   /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If
-  /// it returns true the waiter may be gone already.
-  [[nodiscard]] virtual bool hand_over() noexcept = 0;
+  /// it returns true the waiter may be gone already. `others` were released with it, and have the same `place()`: whose
+  /// turns go with this one may be taken out of the list.
+  [[nodiscard]] virtual bool hand_over(waiters& others) noexcept = 0;
+
+  /// Waiters whose place is the same, and not null, are released together, in batches. Until its turn comes, one of a
+  /// batch may be destroyed only where no other thread hands over.
+  [[nodiscard]] virtual void const* place() const noexcept { return nullptr; }
 
   /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the
   /// caller, say its context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is
-  /// done. False: it is about to be destroyed, and must not be touched once the lock is free.
+  /// done, for all waiters of this place. False: it is about to be destroyed, and must not be touched once the lock is
+  /// free.
   [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
 
   [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
   [[nodiscard]] departure how_left() const noexcept { return left_; }
 
  protected:
-  waiter() noexcept : deadline_node<time_point>(deadline_of::waiter) {}
+  waiter() noexcept : deadline_node(deadline_of::waiter) {}
   virtual ~waiter() = default;
 
  private:
@@ -113,16 +120,16 @@ class waiter : public list_node, private deadline_node<typename P::clock::time_p
   friend inspector;
   enum class phase : std::uint8_t { linking, armed, released };
 
-  flight<P>* flight_ = nullptr;
-  std::atomic<phase> phase_{phase::linking};
+  std::atomic<phase> phase_{phase::linking};  // under the shard's lock; whether it is released can be read without
   departure left_ = departure::none;
   bool queued_ = false;    // in the flight's list: under the shard's lock
   bool stranded_ = false;  // in the shard's list: under the shard's lock
+  flight<P>* flight_ = nullptr;
 };
 
 /// One execution of one task. Fronts derive from it: they add the key, the task and the means to stop it.
 template <class P>
-class flight : public table_links<flight<P>>, private deadline_node<typename P::clock::time_point> {
+class flight : public table_links<flight<P>>, private deadline_node {
  public:
   using time_point = typename P::clock::time_point;
 
@@ -137,39 +144,44 @@ class flight : public table_links<flight<P>>, private deadline_node<typename P::
   [[nodiscard]] virtual bool request_stop() noexcept = 0;
 
   /// The outcome. Read only by waiters that were released with it.
-  [[nodiscard]] cause why() const noexcept { return why_; }
+  [[nodiscard]] cause why() const noexcept { return why_.load(std::memory_order_acquire); }
   [[nodiscard]] std::shared_ptr<void const> const& value() const noexcept { return value_; }
   [[nodiscard]] std::exception_ptr const& exception() const noexcept { return exception_; }
 
  protected:
   flight(std::type_info const& type, std::any metadata) noexcept
-      : deadline_node<time_point>(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
+      : deadline_node(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
   virtual ~flight() = default;
 
  private:
   friend class core<P>;
   friend inspector;
 
+  [[nodiscard]] bool open() const noexcept { return why_.load(std::memory_order_relaxed) == cause::open; }
+
+  // Both set: whoever set the second asks the task to stop.
+  static constexpr std::uint8_t stoppable = 1, stop_due = 2;
+
+  // Under the shard's lock; `why_` is also read without.
+  std::atomic<cause> why_{cause::open};
+  std::atomic<std::uint8_t> stop_{0};
+  bool unwound_ = false;
+  bool announce_ = false, ask_ = false;  // for clear(), between close() and conclude()
+  flight* next_cleared_ = nullptr;       // the same; a refused stop request may need next_in_bucket at that moment
+  std::uint32_t waiters_ = 0;            // frozen when the flight closes
+  std::atomic<std::uint32_t> references_{0};
+  list<waiter<P>> queue_;
+
   // Fixed when the flight is admitted.
-  std::type_info const* type_;
   shard<P>* home_ = nullptr;
+  std::type_info const* type_;
   std::uint64_t id_ = 0;
   time_point started_{};
   std::any metadata_;
 
-  std::atomic<std::size_t> references_{0};
+  countdown deliveries_;  // events before the last one
 
-  // Under the shard's lock.
-  cause why_ = cause::open;
-  bool unwound_ = false;
-  bool stoppable_ = false;                // the task can be asked to stop from now on
-  bool announce_ = false, stop_ = false;  // for clear(), between close() and conclude()
-  flight* next_cleared_ = nullptr;        // the same
-  std::uint32_t emitting_ = 0;            // events being delivered; none begins once the flight has closed
-  std::size_t waiters_ = 0;               // frozen when the flight closes
-  list<waiter<P>> queue_;
-
-  // Written under the lock by close(), fixed afterwards.
+  // Written under the lock by settle(), fixed afterwards.
   std::shared_ptr<void const> value_;
   std::exception_ptr exception_;
 };
@@ -182,15 +194,15 @@ struct alignas(64) shard {
       : table(shift), next_id(first_id), owner(owner_) {}
 
   typename P::mutex mutex;
+  std::atomic<std::size_t> joinable{0};  // == table.size(), readable without the lock
   flight_table<flight<P>> table;
+  std::uint64_t next_id;
+  core<P>* owner;
+  countdown living;  // flights that are not destroyed yet; closed when the group goes
+  statistics books;  // in_flight and callback_failures stay 0 here
   deadline_heap<time_point> deadlines;
   list<waiter<P>> stranded;
   flight<P>* unstopped = nullptr;  // doomed flights whose stop request was refused; linked by next_in_bucket
-  statistics books;                // in_flight and callback_failures stay 0 here
-  std::uint64_t next_id;
-  core<P>* owner;
-  std::atomic<std::size_t> joinable{0};    // == table.size(), readable without the lock
-  std::atomic<std::size_t> references{1};  // flights, and the group
 };
 
 }  // namespace detail

@@ -9,20 +9,28 @@
 namespace cacheflight::inline v1::detail {
 
 /// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its own
-/// world's words: the flight's value, or an exception that is built here, where the caller resumes (rules 7, 14, 17,
-/// 18).
+/// world's words: an exception that is made here, where the caller resumes (rules 7, 14, 17, 18); null: the flight's
+/// value.
+template <class P>
+[[nodiscard]] std::exception_ptr failure_of(flight<P> const& f, departure how) noexcept {
+  if (how == departure::wait_timed_out)
+    return std::make_exception_ptr(timeout_error(timeout_scope::wait, f.copy_key()));
+  switch (f.why()) {
+    case cause::resolved: return nullptr;
+    case cause::rejected: return f.exception();
+    case cause::timed_out: return std::make_exception_ptr(timeout_error(timeout_scope::flight, f.copy_key()));
+    case cause::cancelled: return std::make_exception_ptr(cancelled_error(f.copy_key()));
+    default: return std::make_exception_ptr(abandoned_error(f.copy_key()));
+  }
+}
+
+/// The same for those who throw.
 template <class P>
 [[nodiscard]] std::shared_ptr<void const> outcome_of(waiter<P> const& w) {
-  flight<P> const& f = *w.joined();
-  if (w.how_left() == departure::wait_timed_out) throw timeout_error(timeout_scope::wait, f.copy_key());
-  switch (f.why()) {
-    case cause::resolved: break;
-    case cause::rejected: std::rethrow_exception(f.exception());
-    case cause::timed_out: throw timeout_error(timeout_scope::flight, f.copy_key());
-    case cause::cancelled: throw cancelled_error(f.copy_key());
-    default: throw abandoned_error(f.copy_key());
-  }
-  return f.value();
+  flight<P>& f = *w.joined();
+  if (w.how_left() != departure::none || f.why() != cause::resolved)
+    std::rethrow_exception(failure_of(f, w.how_left()));
+  return core<P>::take_value(f);
 }
 
 /// Ends a waiter's membership at the end of a scope.

@@ -3,6 +3,8 @@
 
 #include <cacheflight/detail/core.hpp>
 
+#include <atomic>
+#include <cstdint>
 #include <utility>
 
 namespace cacheflight::inline v1::detail {
@@ -26,36 +28,61 @@ class inline_caller : public waiter<P> {
   /// Goes on. The caller may be gone afterwards.
   virtual void take_turn() noexcept = 0;
 
+  /// All that resume on whatever thread there is share one place.
+  [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
+
   /// Takes the turn now, or as soon as the turn under way on this thread is over.
   void queue_turn() noexcept {
-    queue.push_back(*this);
-    if (!std::exchange(draining, true)) drain();
+    if (queue) return queue->push_back(*this);
+    taking_turns const outermost;
+    take_turn();
   }
 
+ private:
+  /// The outermost turn of a thread, if there is none: at its end it takes those that were queued meanwhile.
+  class taking_turns {
+   public:
+    taking_turns() noexcept : outermost_(queue == nullptr) {
+      if (outermost_) queue = &own_;
+    }
+    taking_turns(taking_turns const&) = delete;
+    taking_turns& operator=(taking_turns const&) = delete;
+    ~taking_turns() { end(); }
+
+    void end() noexcept {
+      if (!std::exchange(outermost_, false)) return;
+      while (auto* const next = own_.pop_front()) next->take_turn();
+      queue = nullptr;
+    }
+
+   private:
+    list<inline_caller> own_;
+    bool outermost_;
+  };
+
+ protected:
   /// A leader that starts its task: a turn that it is given meanwhile on this thread is noted instead of taken, and
   /// other turns wait until `end`, which tells whether the leader is ready. The leader may be resumed on another
-  /// thread, and be gone, at any moment in between, and another waiter may have its address; so it is known by its
-  /// flight, which the caller holds, and which has one leader ever.
+  /// thread, and be gone, at any moment in between, and another waiter may have its address; so it is known by a number
+  /// of its own.
   class starting {
    public:
-    explicit starting(inline_caller& leader) noexcept
-        : flight_(leader.joined()),
-          outer_(std::exchange(starting_here, this)),
-          drains_(!std::exchange(draining, true)) {
-      leader.leads_ = true;
+    explicit starting(inline_caller& leader) noexcept : number_(next_number()), outer_(std::exchange(innermost, this)) {
+      leader.start_ = number_;
     }
     starting(starting const&) = delete;
     starting& operator=(starting const&) = delete;
-    ~starting() { starting_here = outer_; }
+    ~starting() { innermost = outer_; }
 
     [[nodiscard]] bool end() noexcept {
-      if (drains_) drain();
+      turns_.end();
       return ready && !gone;
     }
 
     [[nodiscard]] static starting* of(inline_caller const& caller) noexcept {
-      for (starting* s = starting_here; s; s = s->outer_)
-        if (caller.leads_ && s->flight_ == caller.joined()) return s;
+      if (caller.start_ == 0) return nullptr;
+      for (starting* s = innermost; s; s = s->outer_)
+        if (s->number_ == caller.start_) return s;
       return nullptr;
     }
 
@@ -63,9 +90,19 @@ class inline_caller : public waiter<P> {
     bool gone = false;
 
    private:
-    flight<P> const* flight_;
+    static constexpr std::uint64_t block = 1 << 24;
+
+    /// Never the same twice: each thread takes them from a block of its own.
+    [[nodiscard]] static std::uint64_t next_number() noexcept {
+      static constinit std::atomic<std::uint64_t> blocks{0};
+      static thread_local constinit std::uint64_t last = 0;
+      if (last % block == 0) last = blocks.fetch_add(1, std::memory_order_relaxed) * block;
+      return ++last;
+    }
+
+    std::uint64_t number_;
     starting* outer_;
-    bool drains_;
+    taking_turns turns_;
   };
 
   /// True: noted; see `starting`.
@@ -75,16 +112,12 @@ class inline_caller : public waiter<P> {
   }
 
  private:
-  bool leads_ = false;
+  static constexpr char anywhere = 0;
 
-  static void drain() noexcept {
-    while (auto* const next = queue.pop_front()) next->take_turn();
-    draining = false;
-  }
+  std::uint64_t start_ = 0;  // the number under which it started its task; 0: it has not
 
-  static inline thread_local list<inline_caller> queue;
-  static inline thread_local bool draining = false;
-  static inline thread_local starting* starting_here = nullptr;
+  static inline thread_local constinit list<inline_caller>* queue = nullptr;
+  static inline thread_local constinit starting* innermost = nullptr;
 };
 
 }  // namespace cacheflight::inline v1::detail

@@ -92,7 +92,7 @@ class simple_flight : public keyed_flight<P, Key> {
   [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
 
   /// The task is through: free what is its own, then let the core decide. The flight may be gone afterwards.
-  void unwind(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
+  void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception) noexcept {
     task_.reset();
     core_type::settle(*this, why, std::move(value), std::move(exception));
   }
