@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "scenarios.hpp"
 
+#include <malloc.h>
+
 #include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <semaphore>
 #include <string>
 #include <string_view>
@@ -58,6 +61,10 @@ int main(int argc, char** argv) {
       std::binary_semaphore& at;
       ~end() { at.release(); }
     } const at_exit{over};
+    // Warm means warm: without this the C library gives memory back to the system between repetitions, from a size on
+    // that floors and fronts reach at different counts.
+    mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+    mallopt(M_MMAP_MAX, 0);
     bench::check_heap_counter();
     bench::suite all;
     add_blocking(all, size);

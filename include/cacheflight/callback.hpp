@@ -278,23 +278,24 @@ class callback_caller final : inline_caller<P> {
       (void)ready_made<caller_stopped_error>();
       self->on_stop_ = std::make_unique<watch>();
     }
+    Flight* leads = nullptr;
     auto const build = [&](K& k) {
-      return new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
+      return leads = new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
     };
-    admission admitted;
+    entry in;
     try {
-      admitted =
-          access::enter(flights, key, *self, opts, typeid(typename result::value_type), build, !stop.stop_possible());
+      in = access::enter_suspended(flights, key, *self, opts, typeid(typename result::value_type), build,
+                                   !stop.stop_possible());
     } catch (...) {
       self->failure_ = std::make_unique<failure>(std::current_exception(), access::core(flights));
       return owner.release()->go_on();
     }
     owner.release();
-    if (admitted == admission::suspended) return;
-    if (stop.stop_possible()) self->on_stop_->emplace(stop, leave_on_stop<P>{self});
-    auto* const flight = admitted == admission::leads ? static_cast<Flight*>(self->joined()) : nullptr;
-    if (!core_type::arm(*self)) self->go_on();
-    if (flight) flight->start();
+    if (!in.suspended) {
+      if (stop.stop_possible()) self->on_stop_->emplace(stop, leave_on_stop<P>{self});
+      if (!core_type::arm(*self)) self->go_on();
+    }
+    if (in.how == admission::leads) leads->start();
   }
 
  private:
@@ -336,7 +337,7 @@ class callback_caller final : inline_caller<P> {
   /// The scheduler dropped the turn.
   void vanish() noexcept { delete this; }
 
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
+  [[nodiscard]] bool hand_over([[maybe_unused]] typename waiter<P>::waiters& others) noexcept override {
     if constexpr (is_scheduled<F>) {
       std::shared_ptr<turn> mine;
       try {
@@ -347,7 +348,7 @@ class callback_caller final : inline_caller<P> {
         return mine && !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
       }
     } else {
-      this->queue_turn();
+      this->queue_turns(others);
     }
     return true;
   }

@@ -199,22 +199,22 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     auto&& opts = stage_.options();
     std::stop_token const stop = opts.stop_token();
     if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
+    flight_type* leads = nullptr;
     auto const build = [&](K& k) {
-      return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task_));
+      return leads = new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task_));
     };
-    auto const admitted =
-        access::enter(*flights_, key_, *this, opts, typeid(typename result::value_type), build, !stop.stop_possible());
-    if (admitted == admission::suspended) return true;
-    if (stop.stop_possible()) stage_.watch(stop, *this);
-    if (admitted == admission::joined) return core_type::arm(*this);
-
-    auto* const flight = static_cast<flight_type*>(this->joined());
     typename inline_caller<P>::starting start(*this);
-    bool const suspended = core_type::arm(*this);
-    // From here on the frame may be gone: resumed on another thread, or destroyed.
-    flight->start();
-    bool const ready = start.end();
-    return suspended && !ready;
+    entry const in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
+                                             !stop.stop_possible());
+    // If it is suspended the frame may be gone from here on: resumed on another thread, or destroyed.
+    bool suspended = in.suspended;
+    if (!suspended) {
+      if (stop.stop_possible()) stage_.watch(stop, *this);
+      suspended = core_type::arm(*this);
+    }
+    if (in.how == admission::joined) return suspended;
+    leads->start();
+    return !start.end() && suspended;
   }
 
   typename result::type resume() {
@@ -230,11 +230,11 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     if constexpr (std::is_same_v<Scheduler, no_scheduler>) return inline_caller<P>::place();
     else return nullptr;
   }
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
-    if (this->is_starting_here()) return true;
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters& others) noexcept override {
     if constexpr (std::is_same_v<Scheduler, no_scheduler>) {
-      this->queue_turn();
+      this->queue_turns(others);
     } else {
+      if (this->is_starting_here()) return true;
       try {
         auto scheduler = scheduler_;
         scheduler([caller = caller_]() noexcept { caller.resume(); });

@@ -267,8 +267,8 @@ class basic_group {
 
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
   template <class K, class Options, class Build>
-  detail::admission enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
-                          Build&& build, bool ready_to_suspend) {
+  detail::entry enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
+                      Build&& build, bool ready_to_suspend) {
     auto const& probe = probe_of(key);
     detail::call const c{
         hash_of(probe),   &type,           opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
@@ -278,10 +278,10 @@ class basic_group {
     auto const same = [&](flight_type const& f) {
       return fresh.get() ? equal_(own_key(f), own_key(*fresh.get())) : equal_(own_key(f), probe);
     };
-    detail::admission const answer = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
-    if (answer != detail::admission::at_capacity && answer != detail::admission::type_mismatch) return answer;
+    detail::entry const in = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
+    if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
     detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : copy_key(key);
-    if (answer == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
+    if (in.how == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
     core_->report_refusal(refused.view, c, fresh);
     throw max_keys_error(std::move(refused));
   }
@@ -326,7 +326,13 @@ struct access {
   }
   template <class Group, class K, class Options = run_options, class Build>
   static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
-                         std::type_info const& type, Build&& build, bool ready_to_suspend = false) {
+                         std::type_info const& type, Build&& build) {
+    return flights.enter(key, w, opts, type, std::forward<Build>(build), false).how;
+  }
+  /// For a caller that can be resumed from now on.
+  template <class Group, class K, class Options, class Build>
+  static entry enter_suspended(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
+                               std::type_info const& type, Build&& build, bool ready_to_suspend) {
     return flights.enter(key, w, opts, type, std::forward<Build>(build), ready_to_suspend);
   }
 };

@@ -231,20 +231,20 @@ class operation_state final : inline_caller<typename Group::platform_type> {
       on_stop_.emplace(stop, leave_on_stop<P>{this});
     if (opts_.stop_token().stop_possible()) on_own_stop_.emplace(opts_.stop_token(), leave_on_stop<P>{this});
     if (!leads) {
-      if (!core_type::arm(*this)) this->queue_turn();
+      if (!core_type::arm(*this)) core_type::give_turn(*this);
       return;
     }
     auto* const flight = static_cast<flight_type*>(this->joined());
     core_type::retain(*flight);
-    if (!core_type::arm(*this)) this->queue_turn();
+    if (!core_type::arm(*this)) core_type::give_turn(*this);
     // From here on this may be gone.
     flight->start();
     core_type::release(*flight);
   }
 
  private:
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
-    this->queue_turn();
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters& others) noexcept override {
+    this->queue_turns(others);
     return true;
   }
 

@@ -39,9 +39,9 @@ class caller final : public cd::inline_caller<P> {
   }
 
   /// As a coroutine leader's: it may be ready within its start.
-  [[nodiscard]] bool hand_over(waiters&) noexcept override {
+  [[nodiscard]] bool hand_over(waiters& others) noexcept override {
     if (is_starting_here()) noted = true;
-    else queue_turn();
+    else queue_turns(others);
     return true;
   }
   void take_turn() noexcept override {

@@ -63,11 +63,16 @@ struct call {
   limit timeout;
   limit wait_timeout;
   std::any const* metadata;
-  bool ready_to_suspend = false;  // a joiner need not arm in a step of its own
+  bool ready_to_suspend = false;  // need not arm in a step of its own
 };
 
-/// `suspended`: joined, and armed in the same step: the caller may be resumed already.
-enum class admission : std::uint8_t { joined, suspended, leads, at_capacity, type_mismatch };
+enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch };
+
+/// How a call has entered. `suspended`: the caller was armed in the same step, and may have been resumed already.
+struct entry {
+  admission how;
+  bool suspended = false;
+};
 
 template <class P>
 class core final : public deadline_work<typename P::clock> {
@@ -110,12 +115,13 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into
   /// `fresh`; from then on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to
-  /// be armed or left; `suspended` has armed it as well; `leads` has also given the caller the task's reference:
-  /// `settle` must follow. The others have changed nothing but the books. Throws what `same`, `build`, memory for the
-  /// deadlines and starting the driver throw, and has then changed nothing.
+  /// be armed (unless it was in the same step) or left; `leads` has also given the caller the task's reference: `settle`
+  /// must follow. The others have changed nothing but the books. Throws what `same`, `build`, memory for the deadlines
+  /// and starting the driver throw, and has then changed nothing.
   template <class Same, class Build>
-  [[nodiscard]] admission enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
+  [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
+    bool const arms = c.ready_to_suspend && !events_;  // else the events come first
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
     if (timed) driver_.ensure(*this), now = clock::now();
@@ -134,11 +140,10 @@ class core final : public deadline_work<typename P::clock> {
       if (flight_type* const f = s.table.find(c.hash, same)) {
         if (*f->type_ != *c.type) {
           ++s.books.type_mismatches;
-          return admission::type_mismatch;
+          return {admission::type_mismatch};
         }
         if (timed) s.deadlines.reserve(1);
         ++s.books.hits;
-        bool const arms = c.ready_to_suspend && !events_;
         join(s, *f, w, wait_until, arms ? phase::armed : phase::linking);
         if (events_) f->deliveries_.begin();
         std::size_t const waiters = f->waiters_;
@@ -148,14 +153,14 @@ class core final : public deadline_work<typename P::clock> {
           emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
           end_delivery(*f);
         }
-        return arms ? admission::suspended : admission::joined;
+        return {admission::joined, arms};
       }
       if (fresh.flight_ && timed) s.deadlines.reserve(2);
       bool const room = fresh.flight_ ? claim_key() : has_room();
       if (!room) {
         ++s.books.misses;
         ++s.books.max_keys_rejected;
-        return admission::at_capacity;
+        return {admission::at_capacity};
       }
       if (!fresh.flight_) {
         lock.unlock();
@@ -176,7 +181,7 @@ class core final : public deadline_work<typename P::clock> {
       if (until != time_point::max()) s.deadlines.push(until, f);
       ++s.books.misses;
       ++s.books.started;
-      join(s, f, w, wait_until, phase::linking);
+      join(s, f, w, wait_until, arms ? phase::armed : phase::linking);
       if (events_) f.deliveries_.begin();
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
@@ -185,7 +190,7 @@ class core final : public deadline_work<typename P::clock> {
         emit(event_type::task_started, f.key(), f.id_, 1, {}, no_error, f.metadata_);
         end_delivery(f);
       }
-      return admission::leads;
+      return {admission::leads, arms};
     }
   }
 
@@ -224,7 +229,7 @@ class core final : public deadline_work<typename P::clock> {
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     closing end;
     batch released;
-    bool through = false;
+    bool gone = false;
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -232,22 +237,26 @@ class core final : public deadline_work<typename P::clock> {
       if (f.open()) {
         f.value_ = std::move(value);
         f.exception_ = std::move(exception);
-        // The task's and the open flight's: nobody else has a reference, and without the lock nobody gets one.
-        bool const sole = f.references_.load(std::memory_order_acquire) == 2;
         end = close(s, f, why);
-        // Without events nothing keeps the waiters from going now. If all of them do, they alone need the flight.
-        through = !owner.events_ && release_batch(s, f, released);
-        std::uint32_t const more = f.waiters_ - (through ? 2 : 0);
-        if (sole) f.references_.store(2 + more, std::memory_order_release);
-        else f.references_.fetch_add(more, std::memory_order_acq_rel);
+        // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
+        if (f.references_.load(std::memory_order_acquire) == 2)
+          f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
+        else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
+        // Without events nothing keeps the waiters from going now.
+        if (!owner.events_) gone = release_first(s, f, released);
       } else {
         --s.books.detached;
       }
     }
+    if (end.announce && owner.events_) {
+      owner.emit_end(f);
+      std::scoped_lock lock(s.mutex);
+      gone = release_first(s, f, released);
+    }
     if (!released.callers.empty()) hand_over(released);
-    if (through) return;
-    conclude(end);
-    release(f);
+    if (gone) return;
+    if (end.announce) release_waiters(f);
+    release(f, end.announce ? 2 : 1);
   }
 
   /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing
@@ -388,9 +397,9 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   static void retain(flight_type& f) noexcept { f.references_.fetch_add(1, std::memory_order_relaxed); }
-  static void release(flight_type& f) noexcept {
-    if (f.references_.load(std::memory_order_acquire) != 1 &&
-        f.references_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+  static void release(flight_type& f, std::uint32_t count = 1) noexcept {
+    if (f.references_.load(std::memory_order_acquire) != count &&
+        f.references_.fetch_sub(count, std::memory_order_acq_rel) != count)
       return;
     shard<P>& s = *f.home_;
     delete &f;
@@ -604,6 +613,15 @@ class core final : public deadline_work<typename P::clock> {
     return {&f, !s.owner->events_ || f.deliveries_.close()};
   }
 
+  /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
+  /// the settler's two references were given back in one step: the flight may be gone.
+  [[nodiscard]] static bool release_first(shard<P>& s, flight_type& f, batch& released) noexcept {
+    bool const one = f.waiters_ == 1 && f.references_.load(std::memory_order_acquire) == 3;
+    if (one) f.references_.store(1, std::memory_order_release);
+    (void)release_batch(s, f, released);
+    return one;
+  }
+
   /// Releases waiters of a closed flight, at most a batch. True: they were the last.
   [[nodiscard]] static bool release_batch(shard<P>& s, flight_type& f, batch& released) noexcept {
     void const* place = nullptr;
@@ -639,18 +657,22 @@ class core final : public deadline_work<typename P::clock> {
   /// Rule 23: the last event, with the key free, before any waiter resumes. Consumes the open flight's reference.
   static void announce(flight_type& f) noexcept {
     core& owner = *f.home_->owner;
-    if (owner.events_) {
-      cause const why = f.why();
-      auto const type = why == cause::resolved    ? event_type::task_resolved
-                        : why == cause::timed_out ? event_type::task_timed_out
-                        : why == cause::cancelled ? event_type::task_cancelled
-                                                  : event_type::task_rejected;
-      auto const error =
-          why == cause::abandoned ? std::make_exception_ptr(abandoned_error(f.copy_key())) : f.exception_;
-      owner.emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
-    }
+    if (owner.events_) owner.emit_end(f);
     release_waiters(f);
     release(f);
+  }
+
+  void emit_end(flight_type& f) noexcept {
+    auto const end = [&](event_type type, std::exception_ptr const& error) {
+      emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
+    };
+    switch (f.why()) {
+      case cause::resolved: return end(event_type::task_resolved, no_error);
+      case cause::timed_out: return end(event_type::task_timed_out, no_error);
+      case cause::cancelled: return end(event_type::task_cancelled, no_error);
+      case cause::rejected: return end(event_type::task_rejected, f.exception_);
+      default: return end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key())));
+    }
   }
 
   static void release_waiters(flight_type& f) noexcept {

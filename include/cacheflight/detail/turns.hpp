@@ -31,11 +31,18 @@ class inline_caller : public waiter<P> {
   /// All that resume on whatever thread there is share one place.
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
 
-  /// Takes the turn now, or as soon as the turn under way on this thread is over.
-  void queue_turn() noexcept {
-    if (queue) return queue->push_back(*this);
+  /// Takes the turns of this one (unless it is starting its task here) and of `others`, which are none that lead, now or
+  /// as soon as the turn under way on this thread is over.
+  void queue_turns(typename waiter<P>::waiters& others) noexcept {
     taking_turns const outermost;
-    take_turn();
+    if (!is_starting_here()) queue->push_back(*this);
+    queue->splice(others);
+  }
+
+  /// True: noted; see `starting`.
+  [[nodiscard]] bool is_starting_here() noexcept {
+    starting* const s = starting::of(*this);
+    return s && (s->ready = true);
   }
 
  private:
@@ -51,12 +58,12 @@ class inline_caller : public waiter<P> {
 
     void end() noexcept {
       if (!std::exchange(outermost_, false)) return;
-      while (auto* const next = own_.pop_front()) next->take_turn();
+      while (auto* const next = own_.pop_front()) static_cast<inline_caller*>(next)->take_turn();
       queue = nullptr;
     }
 
    private:
-    list<inline_caller> own_;
+    typename waiter<P>::waiters own_;  // all of them inline callers
     bool outermost_;
   };
 
@@ -105,18 +112,12 @@ class inline_caller : public waiter<P> {
     taking_turns turns_;
   };
 
-  /// True: noted; see `starting`.
-  [[nodiscard]] bool is_starting_here() noexcept {
-    starting* const s = starting::of(*this);
-    return s && (s->ready = true);
-  }
-
  private:
   static constexpr char anywhere = 0;
 
   std::uint64_t start_ = 0;  // the number under which it started its task; 0: it has not
 
-  static inline thread_local constinit list<inline_caller>* queue = nullptr;
+  static inline thread_local constinit typename waiter<P>::waiters* queue = nullptr;
   static inline thread_local constinit starting* innermost = nullptr;
 };
 
