@@ -90,6 +90,38 @@ template <class Own, class F, class Executor>
   return task.executor;
 }
 
+/// An asynchronous operation that completes inside its initiation.
+struct at_once {
+  struct initiation {
+    template <class Handler>
+    void operator()(Handler&& handler) const {
+      std::decay_t<Handler> taken(std::forward<Handler>(handler));
+      std::move(taken)();
+    }
+  };
+  template <class Token>
+  auto operator()(Token&& token) const
+      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token)) {
+    return net::async_initiate<Token, void()>(initiation(), token);
+  }
+};
+
+template <class Flight>
+struct release_flight {
+  void operator()(Flight* f) const noexcept { Flight::core_type::release(*f); }
+};
+template <class Flight>
+using flight_reference = std::unique_ptr<Flight, release_flight<Flight>>;
+
+/// Completion handler of a task's coroutine: keeps the signal as long as the coroutine. See `associated_executor` below.
+template <class Flight>
+struct finished {
+  using cancellation_slot_type = net::cancellation_slot;
+  flight_reference<Flight> flight;
+  [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept { return flight->signal_.slot(); }
+  void operator()(std::exception_ptr) noexcept {}
+};
+
 /// A flight whose task is a coroutine of Asio's.
 template <class P, class Key, class Task, class Answer, class Executor>
 class task_flight final : public keyed_flight<P, Key> {
@@ -102,7 +134,8 @@ class task_flight final : public keyed_flight<P, Key> {
   task_flight(K&& key, std::any metadata, Task task, Executor const& leader)
       : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
         task_(std::move(task)),
-        running_(std::make_shared<running>(executor_of(task_->function(), leader))) {}
+        place_(std::in_place, executor_of(task_->function(), leader)),
+        context_(context_guard::of(place_->executor)) {}
 
   /// The caller is the leader's waiter, which keeps the flight alive meanwhile.
   void start() noexcept {
@@ -110,110 +143,100 @@ class task_flight final : public keyed_flight<P, Key> {
     std::exception_ptr failure;
     bool under_way = false;  // somebody else hands the task over
     try {
-      auto const kept = running_;
-      under_way = kept->shared && with_strand(kept->executor, [&](auto const& found) { return relay(kept, found); });
-      if (!under_way) net::co_spawn(kept->executor, drive(reference(this)), finished{kept});
+      under_way = place_->shared && with_strand(place_->executor, [&](auto const& found) { return relay(found); });
+      if (!under_way) net::co_spawn(place_->executor, drive(reference(this)), finished<task_flight>{referred()});
     } catch (...) {
       failure = std::current_exception();
     }
     if (!under_way) handed_over(std::move(failure));
-    core_type::stoppable(*this);
+    if (place_uses_.load(std::memory_order_relaxed) != 0) core_type::stoppable(*this);  // not through already
   }
 
   [[nodiscard]] bool request_stop() noexcept override {
     if constexpr (Task::takes_token) token_.request_stop();
     pin_guard guard;
-    std::shared_ptr<running> const now = core_type::locked(*this, [&]() -> std::shared_ptr<running> {
-      if (!running_ || !running_->serial) return nullptr;
-      if (running_->context) {
-        guard.reset(running_->context->try_pin());
-        if (!guard) return nullptr;  // the context is going, and the task with it
-      }
-      return running_;
-    });
-    if (!now) return true;
-    try {
-      with_strand(now->executor, [&]<class Found>(Found const& ex) {
-        if constexpr (is_strand<Found>)
-          net::post(ex.get_inner_executor(), stop_on<Found>{ex, {now}, reference_to_flight(this)});
-        else net::post(ex, stopper{now});
-      });
-    } catch (...) {
-      return false;
+    if (context_) {
+      guard.reset(context_->try_pin());
+      if (!guard) return true;  // the context is going, and the task with it
     }
-    return true;
+    if (!use_place()) return true;
+    bool asked = true;
+    if (place_->serial) {
+      try {
+        with_strand(place_->executor, [&]<class Found>(Found const& ex) {
+          stopper stop{referred()};
+          if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
+          else net::post(ex, std::move(stop));
+        });
+      } catch (...) {
+        asked = false;
+      }
+    }
+    leave_place();
+    return asked;
   }
 
  private:
   friend class task_reference<task_flight>;
+  friend struct finished<task_flight>;
   using reference = task_reference<task_flight>;
   /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
-  struct running {
-    explicit running(Executor const& ex)
-        : running(serialized(ex), with_strand(ex, []<class Found>(Found const&) { return is_strand<Found>; })) {}
-    running(std::pair<Executor, bool> where, bool strand)
-        : executor(std::move(where.first)),
-          serial(where.second),
-          shared(strand),
-          context(context_guard::of(executor)) {}
+  struct place {
+    explicit place(Executor ex)
+        : place(with_strand(ex, []<class Found>(Found const&) { return is_strand<Found>; }), std::move(ex)) {}
+    place(bool strand, Executor&& ex) : place(serialized(std::move(ex)), strand) {}
+    place(std::pair<Executor, bool> where, bool strand)
+        : executor(std::move(where.first)), serial(where.second), shared(strand) {}
 
     Executor executor;
     bool serial;
     bool shared;  // a strand that is not this flight's own
-    context_guard::reference context;
-    net::cancellation_signal stop;
-    std::atomic<bool> asked{false};
   };
 
-  /// Completion handler of the task's coroutine: keeps the signal as long as the coroutine. It has no executor of its
-  /// own, and is not wrapped by a binder, so that co_spawn emits at once, here on the task's executor, instead of
-  /// dispatching a raw pointer there.
-  struct finished {
-    using cancellation_slot_type = net::cancellation_slot;
-    std::shared_ptr<running> kept;
-    [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept { return kept->stop.slot(); }
-    void operator()(std::exception_ptr) noexcept {}
-  };
+  /// False: it is gone. The context must be pinned, unless the task cannot have unwound.
+  [[nodiscard]] bool use_place() noexcept {
+    unsigned uses = place_uses_.load(std::memory_order_relaxed);
+    while (uses != 0)
+      if (place_uses_.compare_exchange_weak(uses, uses + 1, std::memory_order_acq_rel)) return true;
+    return false;
+  }
+  void leave_place() noexcept {
+    if (place_uses_.fetch_sub(1, std::memory_order_acq_rel) == 1) place_.reset();
+  }
+
+  using flight_reference = asio_front::flight_reference<task_flight>;
+  [[nodiscard]] flight_reference referred() noexcept {
+    retain();
+    return flight_reference(this);
+  }
 
   struct stopper {
-    std::shared_ptr<running> to;
+    flight_reference flight;
     void operator()() {
-      to->asked.store(true, std::memory_order_relaxed);
-      to->stop.emit(net::cancellation_type::all);
+      flight->asked_.store(true, std::memory_order_relaxed);
+      flight->signal_.emit(net::cancellation_type::all);
     }
   };
-
-  struct release_flight {
-    void operator()(task_flight* f) const noexcept { core_type::release(*f); }
-  };
-  using flight_reference = std::unique_ptr<task_flight, release_flight>;
-  [[nodiscard]] static flight_reference reference_to_flight(task_flight* f) noexcept {
-    f->retain();
-    return flight_reference(f);
-  }
 
   /// See `with_strand`.
   template <class Strand>
   struct stop_on {
     Strand strand;
     stopper stop;
-    flight_reference flight;
     void operator()() {
-      auto const to = stop.to;
+      auto to = stop.flight->referred();
       try {
         net::dispatch(strand, std::move(stop));
       } catch (...) {
-        if (to->asked.load(std::memory_order_relaxed)) throw;  // a cancellation handler's, not the strand's
-        core_type::stop_refused(*flight.release());
+        if (to->asked_.load(std::memory_order_relaxed)) throw;  // a cancellation handler's, not the strand's
+        core_type::stop_refused(*to.release());
       }
     }
   };
 
   /// The task on its way to a strand of somebody else's, which must not get stuck; see `with_strand`.
   struct launching {
-    launching(task_flight* f, std::shared_ptr<running> on) : flight(reference_to_flight(f)), kept(std::move(on)) {
-      body.emplace(drive(reference(f)));
-    }
+    explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
     launching(launching const&) = delete;
     launching& operator=(launching const&) = delete;
     ~launching() { refuse(nullptr); }
@@ -225,7 +248,7 @@ class task_flight final : public keyed_flight<P, Key> {
       // A stop request that came first has found no coroutine to cancel; one that comes now waits for the strand.
       if (core_type::may_start(*flight)) {
         try {
-          net::co_spawn(kept->executor, std::move(*body), finished{kept});
+          net::co_spawn(flight->place_->executor, std::move(*body), finished<task_flight>{flight->referred()});
         } catch (...) {
           failure = std::current_exception();
         }
@@ -244,7 +267,6 @@ class task_flight final : public keyed_flight<P, Key> {
     }
 
     flight_reference flight;
-    std::shared_ptr<running> kept;
     std::optional<net::awaitable<void, Executor>> body;
     std::atomic<bool> taken{false};
   };
@@ -262,10 +284,10 @@ class task_flight final : public keyed_flight<P, Key> {
   };
   /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the task here.
   template <class Found>
-  [[nodiscard]] bool relay(std::shared_ptr<running> const& kept, Found const& found) {
+  [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
       if (found.running_in_this_thread() || runs_here(found.get_inner_executor())) return false;
-      auto on_its_way = std::make_shared<launching>(this, kept);
+      auto on_its_way = std::make_shared<launching>(this);
       try {
         net::post(found.get_inner_executor(), start_on<Found>{found, on_its_way});
       } catch (...) {
@@ -300,6 +322,9 @@ class task_flight final : public keyed_flight<P, Key> {
       failure = std::current_exception();
     }
     if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
+    // co_spawn would post once more on behalf of a task that never suspended; there is nobody left to be called early.
+    co_await net::this_coro::throw_if_cancelled(false);
+    co_await at_once();
   }
 
   [[nodiscard]] net::awaitable<Answer, Executor> invoke() { return (*task_)(token_.get_token()); }
@@ -307,7 +332,7 @@ class task_flight final : public keyed_flight<P, Key> {
   /// The task is through, on whatever thread: free what is its own, then let the core decide.
   void unwind(cause why, std::shared_ptr<void const> value, std::exception_ptr failure) noexcept {
     task_.reset();
-    std::shared_ptr<running> const ended = core_type::locked(*this, [&] { return std::move(running_); });
+    leave_place();
     core_type::settle(*this, why, std::move(value), std::move(failure));
   }
 
@@ -323,7 +348,11 @@ class task_flight final : public keyed_flight<P, Key> {
   }
 
   std::optional<Task> task_;
-  std::shared_ptr<running> running_;  // under the shard's lock once the flight is visible
+  std::optional<place> place_;
+  std::atomic<unsigned> place_uses_{1};  // the task, until it has unwound; who asks it to stop
+  context_guard::reference context_;
+  net::cancellation_signal signal_;
+  std::atomic<bool> asked_{false};
   std::stop_source token_ = make_token();
   launch launch_;
 };
@@ -359,7 +388,10 @@ class caller : public waiter<P>, private context_guard::parked {
   /// The handler is stored; from here on the caller can be resumed, on another thread even before this returns.
   template <class Slot>
   void suspend(Slot slot) noexcept {
-    if (context_) context_->park(*this);
+    if (context_) {
+      context_->park(*this);
+      parked_ = true;
+    }
     if (slot.is_connected()) {
       try {
         slot.template emplace<canceller>(this);
@@ -372,7 +404,7 @@ class caller : public waiter<P>, private context_guard::parked {
   }
 
   void unpark() noexcept {
-    if (context_) context_->unpark(*this);
+    if (std::exchange(parked_, false)) context_->unpark(*this);
   }
 
   /// Own departure or flight's outcome; throws, or returns the flight's value.
@@ -497,6 +529,7 @@ class caller : public waiter<P>, private context_guard::parked {
   }
 
   context_guard::reference context_;
+  bool parked_ = false;
   std::optional<std::stop_callback<leave_on_stop<P>>> on_stop_;
   void* turn_ = nullptr;  // its turn, wherever it was moved to last; used only when an executor threw
   void (*disown_)(void*) = nullptr;
@@ -526,6 +559,7 @@ class coroutine_caller final : public caller<P> {
 
   using caller<P>::outcome;
   using caller<P>::watch;
+  [[nodiscard]] Executor const& executor() const noexcept { return executor_; }
 
  private:
   [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
@@ -584,11 +618,10 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   using caller_type = coroutine_caller<typename Group::platform_type, Executor>;
   using result = result_of_answer<Answer>;
 
-  Executor const executor = co_await net::this_coro::executor;
+  caller_type self(co_await net::this_coro::executor);
   auto const cancellation = co_await net::this_coro::cancellation_state;
   bool const throws = co_await net::this_coro::throw_if_cancelled();
-  caller_type self(executor);
-  enter<Answer, Executor>(*flights, key, self, opts, task, executor);
+  enter<Answer, Executor>(*flights, key, self, opts, task, self.executor());
   self.watch(opts.stop_token());
   if (throws && cancellation.cancelled() != net::cancellation_type::none) throw ready_made<caller_cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
@@ -748,13 +781,30 @@ auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&
 }
 
 }  // namespace detail::asio_front
+}  // namespace cacheflight::inline v1
+
+/// A finished task has nobody to call, so it needs no turn of anybody's: `co_spawn` calls the handler where it is,
+/// rather than keep work for the task's executor and dispatch to it. As for a handler without an executor, a
+/// cancellation is emitted at once, here on the task's executor, instead of being dispatched there as a raw pointer.
+template <class Flight, class Otherwise>
+struct cacheflight::detail::asio_front::net::associated_executor<cacheflight::detail::asio_front::finished<Flight>,
+                                                                 Otherwise> {
+  using asio_associated_executor_is_unspecialised = void;
+  using type = cacheflight::detail::asio_front::net::system_executor;
+  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&) noexcept { return {}; }
+  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&, Otherwise const&) noexcept {
+    return {};
+  }
+};
+
+namespace cacheflight::inline v1 {
 
 /// Tasks that return `asio::awaitable<T, Executor>`: `run` returns an `asio::awaitable` of `std::shared_ptr<T const>`
 /// (`void` for `void`).
 template <class T, class Executor>
 struct front<detail::asio_front::net::awaitable<T, Executor>> {
   template <class Group, class K, class Task>
-  [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
+  [[nodiscard]] static auto run(Group& flights, K&& key, run_options&& opts, Task&& task) {
     return detail::asio_front::await_run<T, Executor>(&flights, std::move(key), std::move(opts), std::move(task));
   }
 };

@@ -26,6 +26,7 @@
 #include <asio/prefer.hpp>
 #include <asio/query.hpp>
 #include <asio/strand.hpp>
+#include <asio/system_executor.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/thread_pool.hpp>
 #include <asio/version.hpp>
@@ -50,6 +51,7 @@
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/query.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/version.hpp>
@@ -128,7 +130,11 @@ class context_guard final : public pinned {
       using answer = decltype(net::query(ex, net::execution::context));
       if constexpr (std::is_convertible_v<answer, net::execution_context&>) {
         net::execution_context& context = net::query(ex, net::execution::context);
-        return net::use_service<service>(context).guard;
+        auto const now = shut_down_.load(std::memory_order_acquire);
+        if (recent.context == &context && recent.shut_down == now) return reference(recent.guard);
+        reference const found = net::use_service<service>(context).guard;
+        if (found && !found->down_.load()) recent = {&context, found.get(), now};
+        return found;
       }
     }
     return {};
@@ -170,6 +176,16 @@ class context_guard final : public pinned {
     reference guard;
   };
 
+  /// The guard that this thread has asked for last. No context has been shut down since then, so it stands, and its
+  /// address means the same context.
+  struct cached {
+    net::execution_context* context;
+    context_guard* guard;
+    std::size_t shut_down;
+  };
+  static inline thread_local cached recent{};
+  static inline std::atomic<std::size_t> shut_down_{0};  // how many contexts
+
   ~context_guard() = default;
 
   void drop() noexcept {
@@ -180,6 +196,7 @@ class context_guard final : public pinned {
   /// then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
   /// queue.
   void shut_down() noexcept {
+    shut_down_.fetch_add(1, std::memory_order_acq_rel);
     down_.store(true);
     std::unique_lock lock(mutex_);
     unpinned_.wait(lock, [&] { return pins_.load() == 0; });
@@ -233,20 +250,21 @@ template <class Executor>
 
 /// `ex`, or a strand on it. Second: whether the result is serial.
 template <class Executor>
-[[nodiscard]] std::pair<Executor, bool> serialized(Executor const& ex) {
+[[nodiscard]] std::pair<Executor, bool> serialized(Executor ex) {
   if constexpr (is_strand<Executor>) {
-    return {ex, true};
+    return {std::move(ex), true};
   } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
     using io = net::io_context::executor_type;
     using pool = net::thread_pool::executor_type;
-    if (with_strand(ex, [](auto const& found) { return is_strand<std::decay_t<decltype(found)>>; })) return {ex, true};
+    if (with_strand(ex, [](auto const& found) { return is_strand<std::decay_t<decltype(found)>>; }))
+      return {std::move(ex), true};
     if (auto const* plain = ex.template target<io>()) return {net::any_io_executor(net::make_strand(*plain)), true};
     if (auto const* plain = ex.template target<pool>()) return {net::any_io_executor(net::make_strand(*plain)), true};
     return {net::any_io_executor(net::make_strand(ex)), true};
   } else if constexpr (std::is_convertible_v<net::strand<Executor>, Executor>) {
     return {Executor(net::make_strand(ex)), true};
   } else {
-    return {ex, false};
+    return {std::move(ex), false};
   }
 }
 
