@@ -144,7 +144,7 @@ class task_flight final : public keyed_flight<P, Key> {
     bool under_way = false;  // somebody else hands the task over
     try {
       under_way = place_->shared && with_strand(place_->executor, [&](auto const& found) { return relay(found); });
-      if (!under_way) net::co_spawn(place_->executor, drive(reference(this)), finished<task_flight>{referred()});
+      if (!under_way) spawn(drive(reference(this)));
     } catch (...) {
       failure = std::current_exception();
     }
@@ -180,19 +180,6 @@ class task_flight final : public keyed_flight<P, Key> {
   friend class task_reference<task_flight>;
   friend struct finished<task_flight>;
   using reference = task_reference<task_flight>;
-  /// What belongs to the execution context, and must be gone before it: given up when the task has unwound.
-  struct place {
-    explicit place(Executor ex)
-        : place(with_strand(ex, []<class Found>(Found const&) { return is_strand<Found>; }), std::move(ex)) {}
-    place(bool strand, Executor&& ex) : place(serialized(std::move(ex)), strand) {}
-    place(std::pair<Executor, bool> where, bool strand)
-        : executor(std::move(where.first)), serial(where.second), shared(strand) {}
-
-    Executor executor;
-    bool serial;
-    bool shared;  // a strand that is not this flight's own
-  };
-
   /// False: it is gone. The context must be pinned, unless the task cannot have unwound.
   [[nodiscard]] bool use_place() noexcept {
     unsigned uses = place_uses_.load(std::memory_order_relaxed);
@@ -248,7 +235,7 @@ class task_flight final : public keyed_flight<P, Key> {
       // A stop request that came first has found no coroutine to cancel; one that comes now waits for the strand.
       if (core_type::may_start(*flight)) {
         try {
-          net::co_spawn(flight->place_->executor, std::move(*body), finished<task_flight>{flight->referred()});
+          flight->spawn(std::move(*body));
         } catch (...) {
           failure = std::current_exception();
         }
@@ -297,6 +284,15 @@ class task_flight final : public keyed_flight<P, Key> {
     } else {
       return false;
     }
+  }
+
+  /// As a function, because for that co_spawn copies the executor less often.
+  void spawn(net::awaitable<void, Executor> body) {
+    struct function {
+      net::awaitable<void, Executor> body;
+      net::awaitable<void, Executor> operator()() { return std::move(body); }
+    };
+    net::co_spawn(place_->executor, function{std::move(body)}, finished<task_flight>{referred()});
   }
 
   /// The attempt to have the task run is through.
@@ -348,8 +344,8 @@ class task_flight final : public keyed_flight<P, Key> {
   }
 
   std::optional<Task> task_;
-  std::optional<place> place_;
-  std::atomic<unsigned> place_uses_{1};  // the task, until it has unwound; who asks it to stop
+  std::optional<serialized<Executor>> place_;  // belongs to the context: given up when the task has unwound
+  std::atomic<unsigned> place_uses_{1};        // the task, until it has unwound; who asks it to stop
   context_guard::reference context_;
   net::cancellation_signal signal_;
   std::atomic<bool> asked_{false};

@@ -248,25 +248,33 @@ template <class Executor>
   return false;
 }
 
-/// `ex`, or a strand on it. Second: whether the result is serial.
+/// Where a task runs.
 template <class Executor>
-[[nodiscard]] std::pair<Executor, bool> serialized(Executor ex) {
-  if constexpr (is_strand<Executor>) {
-    return {std::move(ex), true};
-  } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
-    using io = net::io_context::executor_type;
-    using pool = net::thread_pool::executor_type;
-    if (with_strand(ex, [](auto const& found) { return is_strand<std::decay_t<decltype(found)>>; }))
-      return {std::move(ex), true};
-    if (auto const* plain = ex.template target<io>()) return {net::any_io_executor(net::make_strand(*plain)), true};
-    if (auto const* plain = ex.template target<pool>()) return {net::any_io_executor(net::make_strand(*plain)), true};
-    return {net::any_io_executor(net::make_strand(ex)), true};
-  } else if constexpr (std::is_convertible_v<net::strand<Executor>, Executor>) {
-    return {Executor(net::make_strand(ex)), true};
-  } else {
-    return {std::move(ex), false};
+struct serialized {
+  Executor executor;    ///< `ex`, or a strand on it.
+  bool serial = false;  ///< Is one.
+  bool shared = false;  ///< Was one before: others may use it.
+
+  explicit serialized(Executor ex) : executor(std::move(ex)) {
+    if constexpr (is_strand<Executor>) {
+      serial = shared = true;
+    } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
+      serial = true;
+      if (auto const* io = executor.template target<net::io_context::executor_type>()) {
+        executor = net::make_strand(*io);
+      } else if (with_strand(executor, []<class Found>(Found const&) { return is_strand<Found>; })) {
+        shared = true;
+      } else if (auto const* pool = executor.template target<net::thread_pool::executor_type>()) {
+        executor = net::make_strand(*pool);
+      } else {
+        executor = net::make_strand(executor);
+      }
+    } else if constexpr (std::is_convertible_v<net::strand<Executor>, Executor>) {
+      executor = net::make_strand(executor);
+      serial = true;
+    }
   }
-}
+};
 
 }  // namespace detail::asio_front
 }  // namespace cacheflight::inline v1
