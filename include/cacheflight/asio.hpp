@@ -38,6 +38,7 @@
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/group.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -47,6 +48,7 @@
 #include <stop_token>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace cacheflight::inline v1 {
@@ -353,6 +355,26 @@ class task_flight final : public keyed_flight<P, Key> {
   launch launch_;
 };
 
+/// Turns being given to an executor on this thread. An executor that throws, or takes and drops, destroys the function
+/// object it was given: the turns are not lost then.
+struct submission {
+  void const* what;
+  bool dropped = false, taken = false;
+
+  explicit submission(void const* w) noexcept : what(w), outer_(std::exchange(under_way, this)) {}
+  submission(submission const&) = delete;
+  submission& operator=(submission const&) = delete;
+  ~submission() { end(); }
+  void end() noexcept {
+    if (under_way == this) under_way = outer_;
+  }
+  static submission* of(void const* w) noexcept { return under_way && under_way->what == w ? under_way : nullptr; }
+
+ private:
+  submission* outer_;
+  static inline thread_local submission* under_way = nullptr;
+};
+
 /// A caller of Asio's, whatever it waits as.
 template <class P>
 class caller : public waiter<P>, private context_guard::parked {
@@ -368,10 +390,15 @@ class caller : public waiter<P>, private context_guard::parked {
     return guard != nullptr;
   }
 
+  /// Those of one context are released together, and pinned by the same.
+  [[nodiscard]] void const* place() const noexcept override { return context_.get(); }
+
   /// The posted function object was destroyed without being called, or the context is going: destroy the handler.
   virtual void drop_turn() noexcept = 0;
 
  protected:
+  template <class, class>
+  friend class batch;
   explicit caller(context_guard::reference context) : context_(std::move(context)) {
     (void)ready_made<caller_cancelled_error>();
   }
@@ -384,10 +411,7 @@ class caller : public waiter<P>, private context_guard::parked {
   /// The handler is stored; from here on the caller can be resumed, on another thread even before this returns.
   template <class Slot>
   void suspend(Slot slot) noexcept {
-    if (context_) {
-      context_->park(*this);
-      parked_ = true;
-    }
+    park();
     if (slot.is_connected()) {
       try {
         slot.template emplace<canceller>(this);
@@ -399,6 +423,11 @@ class caller : public waiter<P>, private context_guard::parked {
     if (!core_type::arm(*this)) core_type::give_turn(*this);
   }
 
+  void park() noexcept {
+    if (!context_) return;
+    context_->park(*this);
+    parked_ = true;
+  }
   void unpark() noexcept {
     if (std::exchange(parked_, false)) context_->unpark(*this);
   }
@@ -441,31 +470,19 @@ class caller : public waiter<P>, private context_guard::parked {
     }
   };
 
-  /// A turn being given to an executor on this thread. An executor that throws destroys the function object it was
-  /// given: the turn is not lost then.
-  struct submission {
-    caller* self;
-    bool dropped = false, taken = false;
-
-    static submission* of(caller* c) noexcept { return under_way && under_way->self == c ? under_way : nullptr; }
-  };
-  static inline thread_local submission* under_way = nullptr;
-
   /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that the
   /// executor called at once.
   template <class Give>
   [[nodiscard]] bool submit(Give&& give) {
-    submission now{this};
-    submission* const outer = std::exchange(under_way, &now);
+    submission now(this);
     try {
       give();
     } catch (...) {
-      under_way = outer;
       if (now.taken) throw;
       if (!now.dropped) disown_(turn_);  // some queue has it still
       return false;
     }
-    under_way = outer;
+    now.end();
     if (now.dropped) drop_turn();
     return true;
   }
@@ -493,7 +510,7 @@ class caller : public waiter<P>, private context_guard::parked {
 
     void operator()() {
       if (!self_) return;
-      if (submission* const now = submission::of(self_)) now->taken = true, now->self = nullptr;
+      if (submission* const now = submission::of(self_)) now->taken = true, now->what = nullptr;
       caller* const self = std::exchange(self_, nullptr);
       if constexpr (sizeof...(Strand) == 0) {
         self->take_turn();
@@ -531,6 +548,125 @@ class caller : public waiter<P>, private context_guard::parked {
   void (*disown_)(void*) = nullptr;
 };
 
+template <class P, class Executor>
+class coroutine_caller;
+
+/// Released callers of one executor on their way to it, in one posted function object. Before that lets the first go
+/// on, it posts itself again for the others, so that one that throws, or blocks, keeps nobody waiting; where the
+/// executor has several threads, they take turns from here side by side.
+template <class P, class Executor>
+class batch {
+ public:
+  using core_type = core<P>;
+  using caller_type = coroutine_caller<P, Executor>;
+  static constexpr std::size_t most = 64;
+
+  batch(batch const&) = delete;
+  batch& operator=(batch const&) = delete;
+
+  /// `waiter::hand_over` for `first`, and for the next of `others` that have its executor.
+  [[nodiscard]] static bool hand_over(caller_type& first, typename waiter<P>::waiters& others) noexcept {
+    reference const whole(new (std::nothrow) batch(first));
+    if (!whole) return first.post_turn(first.executor_, std::allocator<void>());
+    while (whole->count_ < most && !others.empty() && first.goes_with(others.front()))
+      whole->callers_[whole->count_++] = static_cast<caller_type*>(others.pop_front());
+    // From here on the context finds them in its queue.
+    if (first.context_)
+      first.context_->unpark(whole->callers_.data(), whole->count_, [](caller<P>* c) -> context_guard::parked& {
+        c->parked_ = false;
+        return *c;
+      });
+    if (post(whole)) return true;
+    bool refused = false;
+    while (caller_type* const c = whole->next()) {
+      c->park();
+      if (c == &first) refused = true;
+      else others.push_back(static_cast<waiter<P>&>(*c));
+    }
+    return !refused;
+  }
+
+ private:
+  struct let_go {
+    void operator()(batch* b) const noexcept {
+      if (b->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete b;
+    }
+  };
+  using reference = std::unique_ptr<batch, let_go>;
+  [[nodiscard]] static reference another(reference const& b) noexcept {
+    b->references_.fetch_add(1, std::memory_order_relaxed);
+    return reference(b.get());
+  }
+
+  explicit batch(caller_type& first) noexcept : executor_(first.executor_) { callers_[0] = &first; }
+  /// Nobody will call any more: their context is gone.
+  ~batch() {
+    while (caller_type* const c = next()) c->drop_turn();
+  }
+
+  [[nodiscard]] bool more() const noexcept { return next_.load(std::memory_order_relaxed) < count_; }
+  /// A caller that nobody else gets; null if there are no more.
+  [[nodiscard]] caller_type* next() noexcept {
+    if (!more()) return nullptr;
+    std::size_t const i = next_.fetch_add(1, std::memory_order_relaxed);
+    return i < count_ ? callers_[i] : nullptr;
+  }
+
+  /// What is posted.
+  struct turns {
+    reference of;
+    void operator()() const {
+      if (submission* const now = submission::of(of.get())) now->taken = true;
+      caller_type* c = of->next();
+      if (c && of->more() && !post(of)) of->strand();
+      for (; c; c = of->next()) c->take_turn();
+    }
+  };
+  /// The same for a strand, on its inner executor; see `with_strand`.
+  template <class Strand>
+  struct turns_on {
+    reference of;
+    Strand where;
+    void operator()() const {
+      submission now(of.get());
+      try {
+        net::dispatch(where, turns{another(of)});
+      } catch (...) {
+        if (now.taken) throw;
+        now.end();
+        of->strand();
+      }
+    }
+  };
+
+  /// False: refused.
+  [[nodiscard]] static bool post(reference const& whole) noexcept {
+    try {
+      with_strand(whole->executor_, [&]<class Found>(Found const& found) {
+        if constexpr (is_strand<Found>) net::post(found.get_inner_executor(), turns_on<Found>{another(whole), found});
+        else net::post(found, turns{another(whole)});
+      });
+      return true;
+    } catch (...) {
+      return false;
+    }
+  }
+
+  /// Refused on the callers' own executor: the core tries again.
+  void strand() noexcept {
+    while (caller_type* const c = next()) {
+      c->park();
+      core_type::strand(*c);
+    }
+  }
+
+  Executor executor_;
+  std::atomic<std::size_t> references_{1};
+  std::atomic<std::size_t> next_{0};
+  std::size_t count_ = 1;
+  std::array<caller_type*, most> callers_;
+};
+
 /// A coroutine that awaits `run`. Lives in the frame of the coroutine that `run` returns.
 template <class P, class Executor>
 class coroutine_caller final : public caller<P> {
@@ -558,8 +694,14 @@ class coroutine_caller final : public caller<P> {
   [[nodiscard]] Executor const& executor() const noexcept { return executor_; }
 
  private:
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
+  friend class batch<P, Executor>;
+
+  [[nodiscard]] bool hand_over(typename waiter<P>::waiters& others) noexcept override {
+    if (!others.empty() && goes_with(others.front())) return batch<P, Executor>::hand_over(*this, others);
     return this->post_turn(executor_, std::allocator<void>());
+  }
+  [[nodiscard]] bool goes_with(waiter<P> const& other) const noexcept {
+    return typeid(other) == typeid(*this) && static_cast<coroutine_caller const&>(other).executor_ == executor_;
   }
   void take_turn() override {
     this->unpark();

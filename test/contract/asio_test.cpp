@@ -4,6 +4,7 @@
 // contract_test.cpp.
 
 #include "asio_fronts.hpp"
+#include "asio_refusing.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/bind_executor.hpp>
@@ -17,6 +18,7 @@
 
 #include <future>
 #include <latch>
+#include <optional>
 #include <thread>
 
 namespace cacheflight_test {
@@ -25,44 +27,6 @@ namespace {
 using namespace std::chrono_literals;
 using cacheflight::options;
 using cacheflight::run_options;
-
-/// An executor that refuses the next `*refusals` functions, as one does that is out of memory.
-template <class Inner>
-struct refusing {
-  Inner inner;
-  int* refusals;
-
-  refusing(Inner i, int* r) : inner(i), refusals(r) {}
-  template <class F>
-  void execute(F&& f) const {
-    if (*refusals > 0) {
-      --*refusals;
-      throw std::bad_alloc();
-    }
-    inner.execute(std::forward<F>(f));
-  }
-  template <class Property>
-    requires net::can_require_v<Inner const&, Property>
-  auto require(Property p) const {
-    return wrap(net::require(inner, p));
-  }
-  template <class Property>
-    requires net::can_prefer_v<Inner const&, Property>
-  auto prefer(Property p) const {
-    return wrap(net::prefer(inner, p));
-  }
-  template <class Property>
-    requires net::can_query_v<Inner const&, Property>
-  decltype(auto) query(Property p) const {
-    return net::query(inner, p);
-  }
-  template <class Other>
-  refusing<std::decay_t<Other>> wrap(Other&& other) const {
-    return {std::forward<Other>(other), refusals};
-  }
-  friend bool operator==(refusing const& a, refusing const& b) noexcept { return a.inner == b.inner; }
-  friend bool operator!=(refusing const& a, refusing const& b) noexcept { return !(a == b); }
-};
 
 void poll(net::io_context& io) {
   io.restart();
@@ -210,6 +174,25 @@ TEST(R12, asio_callers_that_go_with_their_context_have_left) {
   resolve(task, 1);
   poll(work);
   EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R12, asio_callers_of_a_context_at_the_address_of_one_that_is_gone_go_with_theirs) {
+  manual_group flights;
+  net::io_context work;
+  std::optional<net::io_context> io;
+  for (int i = 0; i < 3; ++i) {
+    io.emplace();
+    auto const task = make_task();
+    handler_call leader, joiner;
+    leader.start_on(flights, io->get_executor(), work.get_executor(), "k", task);
+    poll(work);
+    joiner.start(flights, io->get_executor(), "k", make_task());
+    EXPECT_EQ(flights.stats().waiters, 2u);
+    io.reset();
+    EXPECT_EQ(flights.stats().waiters, 0u);
+    resolve(task, i);
+    poll(work);
+  }
 }
 
 TEST(R14, asio_a_cancelled_caller_gets_operation_aborted_in_a_type_of_its_own) {

@@ -148,6 +148,12 @@ class context_guard final : public pinned {
     std::scoped_lock lock(mutex_);
     if (waiter.linked()) waiter.unlink();
   }
+  template <class T, class Projection>
+  void unpark(T const* waiters, std::size_t count, Projection parked_of) noexcept {
+    std::scoped_lock lock(mutex_);
+    for (std::size_t i = 0; i != count; ++i)
+      if (parked& waiter = parked_of(waiters[i]); waiter.linked()) waiter.unlink();
+  }
 
   /// The context stays until `unpin`. Null if it is going already.
   [[nodiscard]] pinned* try_pin() noexcept {
