@@ -115,7 +115,7 @@ struct thread_front : front_traits {
     }
     opts.stop_token(c->stop.get_token());
     c->thread = std::thread([c, &flights, key = std::move(key), opts = std::move(opts), task]() mutable {
-      manual_platform::before_arm = &c->about_to_wait;
+      manual_platform::before_arm = [c] { c->about_to_wait = true; };
       auto const submit = [c](cacheflight::work w) {
         c->submitted = true;
         c->task_thread = std::thread([c, w = std::move(w)]() mutable {

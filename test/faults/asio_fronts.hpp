@@ -100,6 +100,7 @@ struct caller_of {
 
 struct asio_base {
   static constexpr bool watches_stop = true;
+  static constexpr bool can_drop = true;
   static constexpr std::size_t size = 16;
 
   /// A signal is emitted where its coroutine runs. How to get there is not what is tested here.
@@ -175,11 +176,10 @@ template <bool Strand>
 struct asio_coroutine : asio_base {
   static constexpr char const* name = Strand ? "asio coroutine, strand" : "asio coroutine";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
     int const outer = std::exchange(injection::paused, 1);  // until the coroutine begins
     caller_of& mine = next_caller(c, executor_on<Strand>(io));
-    opts.stop_token(c.stop.get_token());
-    net::co_spawn(mine.executor, caller(mine, c, flights, key, std::move(opts), &t),
+    net::co_spawn(mine.executor, caller(mine, c, flights, key, watched_by(c, opts), &t),
                   net::bind_cancellation_slot(mine.cancel->slot(), net::detached));
     pump();
     injection::paused = outer;
@@ -192,7 +192,7 @@ struct asio_coroutine : asio_base {
     std::exception_ptr error;
     injection::paused = 0;
     try {
-      value = co_await flights.run(key, std::move(opts), asio_task, t, &mine.gate);
+      value = co_await flights.run(key, opts, asio_task, t, &mine.gate);
     } catch (...) {
       error = std::current_exception();
     }
@@ -212,8 +212,8 @@ struct asio_handler : asio_base {
                                       : Task == task_on::other ? "asio handler, task elsewhere"
                                                                : "asio handler";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
-    opts.stop_token(c.stop.get_token());
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
+    auto const watched = watched_by(c, opts);
     ++injection::paused;
     caller_of& mine = next_caller(c, executor_on<Strand>(io));
     auto const task_executor = executor_on<false>(Task == task_on::other ? other_io : io);
@@ -224,8 +224,8 @@ struct asio_handler : asio_base {
     auto const function = std::bind_front(asio_task, &t, &mine.gate);
     auto token = net::bind_cancellation_slot(mine.cancel->slot(), handler);
     if constexpr (Task == task_on::other)
-      cf::async_run(flights, mine.executor, key, std::move(opts), cf::on(task_executor, function), std::move(token));
-    else cf::async_run(flights, mine.executor, key, std::move(opts), function, std::move(token));
+      cf::async_run(flights, mine.executor, key, watched, cf::on(task_executor, function), std::move(token));
+    else cf::async_run(flights, mine.executor, key, watched, function, std::move(token));
   }
 };
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <unordered_map>
 
@@ -36,6 +37,7 @@ std::atomic<bool> armed{false};
 std::atomic<long> seen_{0}, failed_{0}, spared_{0}, live_{0};
 long nth_ = 0;
 shortage how_ = shortage::once;
+std::mutex failing_;  // guards what is below
 std::array<void*, 64> stack_;
 int depth_ = 0;
 
@@ -95,6 +97,7 @@ bool fails(std::size_t size) noexcept {
   long const now = ++seen_;
   if (nth_ == 0 || (how_ == shortage::once ? now != nth_ : now < nth_)) return false;
   pause const own;
+  std::scoped_lock const lock(failing_);
   std::array<void*, 64> stack;
   if (failed_ == 0 || !injection::limits.empty()) {
     int const depth = backtrace(stack.data(), static_cast<int>(stack.size()));

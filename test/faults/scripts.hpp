@@ -17,6 +17,7 @@ inline cf::run_options with_metadata() { return cf::run_options().metadata(std::
 
 struct script_base {
   static constexpr bool leads = false;  // starts a flight while memory is short, so there are allocations for sure
+  static constexpr bool drops = false;  // has a task dropped, which not every front can do
   static cf::options group() { return {}; }
   template <class S>
   static void prepare(S&) {}
@@ -43,7 +44,7 @@ struct miss_with_metadata_and_deadlines : script_base {
   }
   template <class S>
   static void act(S& s) {
-    s.run(0, here, std::move(s.opts));
+    s.run(0, here, s.opts);
     s.front.pump();
     s.tell(0, told::answer);
     s.expect(0, end::value, may::fail);
@@ -53,6 +54,7 @@ struct miss_with_metadata_and_deadlines : script_base {
 template <told What, end How>
 struct at_once : script_base {
   static constexpr bool leads = true;
+  static constexpr bool drops = What == told::drop;
   static constexpr char const* name = What == told::answer ? "the task answers at once"
                                       : What == told::fail ? "the task throws at once"
                                                            : "the task is dropped at once";
@@ -91,7 +93,7 @@ struct join : script_base {
   }
   template <class S>
   static void act(S& s) {
-    s.run(1, here, std::move(s.opts));
+    s.run(1, here, s.opts);
     s.front.pump();
     s.expect(1, end::value, may::fail);
   }
@@ -100,6 +102,7 @@ struct join : script_base {
 /// Three wait; the task ends in one of the ways a task can.
 template <told What, end How>
 struct settle : script_base {
+  static constexpr bool drops = What == told::drop;
   static constexpr char const* name = What == told::answer ? "settle: value"
                                       : What == told::fail ? "settle: the task throws"
                                                            : "settle: the task is abandoned";
@@ -251,7 +254,7 @@ struct at_the_cap : script_base {
   }
   template <class S>
   static void act(S& s) {
-    s.run(0, here, std::move(s.opts));
+    s.run(0, here, s.opts);
     s.front.pump();
     s.expect(0, end::max_keys, may::fail);
   }

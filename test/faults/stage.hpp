@@ -4,9 +4,11 @@
 // A group, its callers and their tasks, whose own bookkeeping allocates nothing while faults are injected.
 //
 //   struct some_front {
-//     void run(group, slot&, key, run_options, task&);  // starts a call
-//     void leave(slot&);                                // the caller is cancelled by its own means
-//     void pump();                                      // let everything that is ready run; throws nothing
+//     void run(group, slot&, key, run_options const&, task&);  // starts a call; the library copies the options
+//     void leave(slot&);                                       // the caller is cancelled by its own means
+//     void pump();                                             // let everything that is ready run; throws nothing
+//     void forget(span<slot>);                                 // these have completed, and go
+//     void close();                                            // nothing more is done
 //   };
 
 #include "../contract/front.hpp"
@@ -18,6 +20,7 @@
 #include <array>
 #include <new>
 #include <stop_token>
+#include <string>
 #include <string_view>
 #include <typeinfo>
 
@@ -132,10 +135,27 @@ struct slot {
   }
 };
 
+/// How GoogleTest names a front's tests.
+struct front_names {
+  template <class Front>
+  static std::string GetName(int) {
+    std::string name = Front::name;
+    std::erase(name, ',');
+    std::replace(name.begin(), name.end(), ' ', '_');
+    return name;
+  }
+};
+
 inline char const* to_string(end e) {
   constexpr std::array names{"open", "value",    "failed",   "abandoned", "cancelled", "timed_out", "wait_timed_out",
                              "left", "max_keys", "mismatch", "memory",    "refused",   "other"};
   return names.at(static_cast<std::size_t>(e));
+}
+
+/// The caller's options, made before it calls.
+inline cf::run_options watched_by(slot& c, cf::run_options const& opts) {
+  pause const own;
+  return cf::run_options(opts).stop_token(c.stop.get_token());
 }
 
 /// One run of a script with one front, one place of failure.
@@ -158,11 +178,11 @@ class stage {
   stage(stage const&) = delete;
   ~stage() { core->release(); }
 
-  slot& run(std::size_t i, char const* key, cf::run_options options = {}) {
+  slot& run(std::size_t i, char const* key, cf::run_options const& options = {}) {
     slot& c = calls.at(i);
     c.used = true;
     try {
-      front.run(*flights, c, key, std::move(options), tasks.at(i));
+      front.run(*flights, c, key, options, tasks.at(i));
     } catch (...) {
       c.thrown = std::current_exception();
     }

@@ -11,7 +11,10 @@
 #include <cacheflight/future.hpp>
 #include <cacheflight/sender.hpp>
 
+#include <condition_variable>
 #include <deque>
+#include <mutex>
+#include <thread>
 
 namespace faults {
 
@@ -43,6 +46,7 @@ class queue {
 
 struct front_base {
   static constexpr bool watches_stop = true;
+  static constexpr bool can_drop = true;
   void leave(slot& c) { c.stop.request_stop(); }
   void pump() { ready.pump(); }
   void close() {}
@@ -53,11 +57,6 @@ struct front_base {
   }
   queue ready;
 };
-
-inline cf::run_options watched_by(slot& c, cf::run_options opts) {
-  opts.stop_token(c.stop.get_token());
-  return opts;
-}
 
 // ---- coroutines ---------------------------------------------------------------------------------------------------
 
@@ -94,9 +93,9 @@ template <bool Scheduled>
 struct coroutine_front : front_base {
   static constexpr char const* name = Scheduled ? "coroutine, resume_on" : "coroutine";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
     ++injection::paused;
-    wait(*this, flights, c, key, watched_by(c, std::move(opts)), t);
+    wait(*this, flights, c, key, watched_by(c, opts), t);
   }
 
  private:
@@ -106,7 +105,7 @@ struct coroutine_front : front_base {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     try {
-      auto operation = flights.run(key, std::move(opts), lazy_task, &t);
+      auto operation = flights.run(key, opts, lazy_task, &t);
       if constexpr (Scheduled) {
         auto const scheduler = [to = &self.ready](auto f) { to->push(std::move(f)); };
         auto scheduled = std::move(operation).resume_on(scheduler);
@@ -146,7 +145,7 @@ template <bool Scheduled>
 struct callback_front : front_base {
   static constexpr char const* name = Scheduled ? "callback, via" : "callback";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
     auto const work = [this, &t](cf::completion<answer> done) {
       ++t.invoked;
       if (t.at_once == told::wait) return answers.keep(std::move(done), t);
@@ -157,11 +156,11 @@ struct callback_front : front_base {
     auto const callback = [&c](std::exception_ptr error, std::shared_ptr<answer const> got) {
       note(c, got, std::move(error));
     };
-    opts = watched_by(c, std::move(opts));
+    auto const watched = watched_by(c, opts);
     if constexpr (Scheduled)
-      flights.start(key, std::move(opts), cf::answering<answer>(work),
+      flights.start(key, watched, cf::answering<answer>(work),
                     cf::via([to = &ready](cf::work w) { to->push(std::move(w)); }, callback));
-    else flights.start(key, std::move(opts), cf::answering<answer>(work), callback);
+    else flights.start(key, watched, cf::answering<answer>(work), callback);
   }
 
   pending_answers answers;
@@ -196,20 +195,20 @@ template <bool Future>
 struct on_front : front_base {
   static constexpr char const* name = Future ? "future, on" : "callback, on";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
     auto const submit = [this, &t](cf::work w) {
       if (t.at_once == told::wait) works.keep(std::move(w), t);
       else if (t.at_once != told::drop) w();
     };
-    opts = watched_by(c, std::move(opts));
+    auto const watched = watched_by(c, opts);
     if constexpr (Future) {
-      auto future = cf::run_future(flights, key, std::move(opts), cf::on(submit, std::bind_front(plain_task_of, &t)));
+      auto future = cf::run_future(flights, key, watched, cf::on(submit, std::bind_front(plain_task_of, &t)));
       auto const free = std::find_if(futures.begin(), futures.end(), [](auto const& f) { return !f.of; });
       *free = {&c, std::move(future)};
       pump();
     } else {
       flights.start(
-          key, std::move(opts), cf::on(submit, std::bind_front(plain_task_of, &t)),
+          key, watched, cf::on(submit, std::bind_front(plain_task_of, &t)),
           [&c](std::exception_ptr error, std::shared_ptr<answer const> got) { note(c, got, std::move(error)); });
     }
   }
@@ -278,8 +277,9 @@ inline gate_sender sending_task(task* t) { return {t}; }
 struct sender_front : front_base {
   static constexpr char const* name = "sender";
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
-    auto const connect = [&] { return flights.run(key, std::move(opts), sending_task, &t).connect(receiver{&c}); };
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
+    auto sender = flights.run(key, opts, sending_task, &t);
+    auto const connect = [&] { return std::move(sender).connect(receiver{&c}); };
     ++injection::paused;
     auto operation = std::make_unique<held<decltype(connect())>>(connect);
     auto& started = operation->operation;
@@ -314,6 +314,115 @@ struct sender_front : front_base {
     Operation operation;
   };
   std::vector<std::unique_ptr<erased>> operations;
+};
+
+// ---- threads ------------------------------------------------------------------------------------------------------
+
+/// Each call has a thread of its own, and the test goes on when all of them wait. With `On` the task is given to
+/// somebody else and its leader waits like a joiner; without, it runs on its leader's stack.
+template <bool On>
+struct thread_front : front_base {
+  static constexpr char const* name = On ? "thread, on" : "thread";
+  static constexpr bool can_drop = On;
+
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
+    pause const own;
+    std::unique_lock lock(mutex);
+    core = &cd::access::core(flights);
+    caller& mine = callers.at(used++);
+    mine.of = &c;
+    mine.front = this;
+    mine.now = doing::runs;
+    mine.thread = std::thread([&flights, &mine, &t, key, watched = watched_by(c, opts)] {
+      injection::watched = true;
+      call(flights, mine, key, watched, t);
+    });
+    changed.wait(lock, [&] { return mine.now != doing::runs; });
+  }
+  /// Until every caller waits whom the group has not released.
+  void pump() {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !core || quiet(); });
+  }
+  void forget(std::span<slot>) { close(); }
+  void close() {
+    for (caller& each : callers)
+      if (each.thread.joinable()) each.thread.join();
+  }
+
+ private:
+  enum class doing { runs, executes_task, waits, ended };
+  struct caller {
+    slot* of = nullptr;
+    thread_front* front = nullptr;
+    doing now = doing::ended;
+    std::stop_token asked;  // its task's
+    std::thread thread;
+
+    void turns_to(doing next) {
+      pause const own;
+      std::scoped_lock const lock(front->mutex);
+      now = next;
+      front->changed.notify_all();
+    }
+  };
+
+  /// On the caller's thread.
+  static void call(manual_group& flights, caller& mine, std::string_view key, cf::run_options const& opts, task& t) {
+    std::shared_ptr<answer const> value;
+    std::exception_ptr error;
+    auto const submit = [&mine, &t](cf::work w) {
+      if (t.at_once == told::wait) mine.front->works.keep(std::move(w), t);
+      else if (t.at_once != told::drop) w();
+    };
+    manual_platform::before_arm = [&mine] { mine.turns_to(doing::waits); };
+    try {
+      if constexpr (On) value = flights.run(key, opts, cf::on(submit, plain_task), &t);
+      else value = flights.run(key, opts, task_on_stack, &t, &mine);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    note(*mine.of, std::exchange(value, nullptr), error);
+    mine.turns_to(doing::ended);
+  }
+
+  static answer task_on_stack(std::stop_token token, task* t, caller* mine) {
+    ++t->invoked;
+    if (t->at_once == told::wait) {
+      std::unique_lock lock(mine->front->mutex);
+      t->at = mine;
+      t->open = [](task& of, told what) {
+        of.at_once = what;
+        static_cast<caller*>(of.at)->turns_to(doing::runs);
+      };
+      mine->asked = token;
+      mine->now = doing::executes_task;
+      mine->front->changed.notify_all();
+      mine->front->changed.wait(lock, [&] { return mine->now == doing::runs; });
+    }
+    t->asked_to_stop = token.stop_requested();
+    return t->now();
+  }
+
+  /// Those who wait are those whom the group counts. A leader that executes its task does not return when it is
+  /// released; it is when it was stopped, or its flight was.
+  [[nodiscard]] bool quiet() const {
+    std::size_t waiting = 0;
+    for (caller const& each : callers) {
+      if (each.now == doing::runs) return false;
+      bool const released =
+          each.now == doing::executes_task && (each.of->stop.stop_requested() || each.asked.stop_requested());
+      waiting += each.now != doing::ended && !released;
+    }
+    return waiting == core->stats().waiters;
+  }
+
+  core_type* core = nullptr;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::size_t used = 0;
+  std::array<caller, 16> callers;
+  pending_work works;
 };
 
 // ---- the core by hand ---------------------------------------------------------------------------------------------
@@ -386,12 +495,12 @@ struct hand_front : front_base {
     slot* of = nullptr;
   };
 
-  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options opts, task& t) {
+  void run(manual_group& flights, slot& c, std::string_view key, cf::run_options const& opts, task& t) {
     auto const free = std::find_if(waiters.begin(), waiters.end(), [](waiter const& w) { return !w.of; });
     waiter& w = *free;
     c.at = &w;
     w.front = this;
-    auto const build = [&](std::string_view& k) { return new hand_flight(std::string(k), opts.take_metadata(), &t); };
+    auto const build = [&](std::string_view& k) { return new hand_flight(std::string(k), opts.metadata(), &t); };
     if (cd::access::enter(flights, key, w, opts, typeid(answer), build) == cd::admission::leads) {
       w.of = &c;
       static_cast<hand_flight&>(*w.joined()).start();

@@ -70,7 +70,7 @@ using all_scripts =
 
 template <class Front, class Script>
 void report(tally& sum) {
-  if (testing::Test::HasFailure()) return;
+  if (testing::Test::HasFailure() || (Script::drops && !Front::can_drop)) return;
   tally const t = sweep<Front, Script>();
   std::printf("  %-22s %-44s %4ld allocations, %4ld failures injected", Front::name, Script::name, t.allocations,
               t.points);
@@ -95,15 +95,5 @@ tally sweep_all(scripts<Scripts...>) {
 
 template <class Front>
 class bad_alloc : public testing::Test {};
-
-struct front_names {
-  template <class Front>
-  static std::string GetName(int) {
-    std::string name = Front::name;
-    std::erase(name, ',');
-    std::replace(name.begin(), name.end(), ' ', '_');
-    return name;
-  }
-};
 
 }  // namespace faults

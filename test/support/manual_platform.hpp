@@ -93,10 +93,10 @@ struct manual_platform {
   using driver = manual_driver;
   static std::size_t shards() noexcept { return 2; }
   static void point(cacheflight::core_step step) noexcept {
-    if (step == cacheflight::core_step::arm && before_arm) before_arm->store(true);
+    if (step == cacheflight::core_step::arm && before_arm) before_arm();
   }
-  /// Set when this thread's caller is about to wait.
-  static inline thread_local std::atomic<bool>* before_arm = nullptr;
+  /// Called when this thread's caller is about to wait.
+  static inline thread_local std::function<void()> before_arm;
 };
 
 using manual_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,
