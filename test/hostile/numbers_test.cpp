@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <coroutine>
 #include <cstdio>
 #include <deque>
@@ -93,6 +94,50 @@ TEST(numbers, a_million_keys_in_flight_are_settled_cancelled_and_cleared) {
       EXPECT_GT(full - empty, million * 64);  // it is counted
       EXPECT_LE(rest - empty, million * 17);  // two buckets for each key
       EXPECT_LE(after, before + 65'536);
+    }
+  });
+}
+
+/// Keys that differ at their very end. A flight keeps one copy, a joiner and a result that outlives its flight none.
+TEST(numbers, a_hundred_thousand_keys_of_10_KB_are_in_flight_and_given_back) {
+  on_small_stack([] {
+    constexpr std::size_t count = scaled(100'000), size = 10'000;
+    std::string key(size, 'k');
+    auto const key_of = [&](std::size_t i) -> std::string const& {
+      key.replace(size - 6, 6, std::to_string(100'000 + i));
+      return key;
+    };
+    std::vector<held<int>> tasks(count);
+    std::vector<std::shared_ptr<int const>> results(2 * count);
+    std::size_t ended = 0;
+    auto const callback = [&](std::exception_ptr const&, std::shared_ptr<int const> got) {
+      results[ended++] = std::move(got);
+    };
+    std::size_t const before = allocated();
+    auto flights = std::make_unique<cacheflight::group>();
+    for (std::size_t i = 0; i < count; ++i) flights->start(key_of(i), tasks[i].task(), callback);
+    std::size_t const full = allocated();
+    for (std::size_t i = 0; i < count; ++i) flights->start(key_of(i), tasks[i].task(), callback);
+    std::size_t const joined = allocated();
+    EXPECT_EQ(flights->size(), count);
+    EXPECT_EQ(flights->stats().hits, count);
+
+    for (std::size_t i = 0; i < count / 2; ++i) tasks[i].answer->set_value(1);
+    for (std::size_t i = count / 2; i < count * 3 / 4; ++i) EXPECT_TRUE(flights->cancel(key_of(i)));
+    flights->clear();
+    EXPECT_EQ(ended, 2 * count);
+    EXPECT_EQ(std::ranges::count(results, nullptr), static_cast<std::ptrdiff_t>(count));
+    for (auto& task : tasks) task.answer.reset();
+    expect_balanced(flights->stats());
+    flights.reset();
+    std::size_t const after = allocated();
+    if constexpr (!sanitized) {
+      std::printf("%zu keys of %zu bytes: %zu bytes each, %zu for a joiner\n", count, size, (full - before) / count,
+                  (joined - full) / count);
+      EXPECT_GT(full - before, count * size);
+      EXPECT_LE(full - before, count * (size + 1'000));
+      EXPECT_LE(joined - full, count * 1'000);
+      EXPECT_LE(after, before + count * 50);  // the results
     }
   });
 }
