@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <coroutine>
 #include <cstdio>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -25,7 +24,6 @@ namespace {
 using namespace hostile;
 using cacheflight::run_options;
 using cacheflight_test::eager;
-namespace detail = cacheflight::detail;
 
 constexpr std::size_t million = scaled(1'000'000);
 
@@ -142,42 +140,30 @@ TEST(numbers, a_hundred_thousand_keys_of_10_KB_are_in_flight_and_given_back) {
   });
 }
 
-using P = cacheflight::std_platform;
-
-struct bare_flight final : detail::keyed_flight<P, std::string> {
-  explicit bare_flight(std::string key) : detail::keyed_flight<P, std::string>(std::move(key), typeid(int), {}) {}
-  bool request_stop() noexcept override { return true; }
-};
-struct bare_caller final : detail::waiter<P> {
-  bool hand_over(waiters&) noexcept override { return turns.push_back(this), true; }
-  static inline std::deque<bare_caller*> turns;
-};
-
-TEST(numbers, the_core_has_a_million_flights_with_deadlines) {
+TEST(numbers, a_million_flights_with_deadlines_end_before_them) {
   on_small_stack([] {
-    using core = detail::core<P>;
     using std::chrono::hours;
     using std::chrono::nanoseconds;
     cacheflight::group flights;
-    auto const build = [](std::string& key) { return new bare_flight(std::move(key)); };
-    std::deque<bare_caller> callers(million);
-    std::vector<detail::flight<P>*> up;
+    tally got;
+    std::vector<held<int>> tasks(million);
+    std::vector<std::stop_source> stops;
+    stops.reserve(million / 3 + 1);
     for (std::size_t i = 0; i < million; ++i) {
-      std::string key = std::to_string(i);
-      auto const opts = run_options().timeout(hours(1) + nanoseconds(i)).wait_timeout(hours(2) - nanoseconds(i));
-      ASSERT_EQ(detail::access::enter(flights, key, callers[i], opts, typeid(int), build), detail::admission::leads);
-      ASSERT_TRUE(core::arm(callers[i]));
-      up.push_back(callers[i].joined());
+      auto opts = run_options().timeout(hours(1) + nanoseconds(i)).wait_timeout(hours(2) - nanoseconds(i));
+      if (i % 3 == 1) opts.stop_token(stops.emplace_back().get_token());
+      flights.start(std::to_string(i), std::move(opts), tasks[i].task(), got.callback());
     }
     EXPECT_EQ(flights.size(), million);
-    for (std::size_t i = 0; i < million; i += 3) core::settle(*up[i], detail::cause::resolved, nullptr, nullptr);
-    for (std::size_t i = 1; i < million; i += 3) core::leave(callers[i]);
+    for (std::size_t i = 0; i < million; i += 3) tasks[i].answer->set_value(1);
+    for (auto& stop : stops) stop.request_stop();
+    EXPECT_EQ(got.failed_with<cacheflight::caller_stopped_error>(), stops.size());
     flights.clear();
-    for (std::size_t i = 0; i < million; ++i)
-      if (i % 3 != 0) core::settle(*up[i], detail::cause::abandoned, nullptr, nullptr);
-    EXPECT_EQ(bare_caller::turns.size(), million);
-    for (auto* const caller : std::exchange(bare_caller::turns, {})) core::finish(*caller);
+    for (auto& task : tasks) task.answer.reset();
+    EXPECT_EQ(got.all(), million);
     expect_balanced(flights.stats());
+    auto const next = cacheflight::detail::access::core(flights).run_due();
+    EXPECT_EQ(next, std::chrono::steady_clock::time_point::max()) << "a deadline is left";
   });
 }
 
