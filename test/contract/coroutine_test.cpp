@@ -32,18 +32,6 @@ constexpr int many = 1'000'000;
 constexpr int many = 20'000;
 #endif
 
-/// A coroutine whose frame the test owns, and may destroy while it is suspended.
-struct owned {
-  struct promise_type {
-    owned get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
-  };
-  std::coroutine_handle<promise_type> handle;
-};
-
 struct outcome {
   int number = 0;
   std::exception_ptr error;

@@ -7,6 +7,7 @@
 // a scheduler is in the fronts' own tests.
 
 #include "../support/coroutines.hpp"
+#include "../support/senders.hpp"
 #include "front.hpp"
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
@@ -275,10 +276,6 @@ struct sender_front : std_front_base {
   }
 
  private:
-  struct environment {
-    std::stop_token token;
-    std::stop_token query(ex::get_stop_token_t) const noexcept { return token; }
-  };
   template <class Answer>
   struct receiver {
     using receiver_concept = ex::receiver_t;
@@ -297,18 +294,8 @@ struct sender_front : std_front_base {
         c->complete(nullptr, nullptr);
       });
     }
-    environment get_env() const noexcept { return {c->stop.get_token()}; }
+    stop_environment get_env() const noexcept { return {c->stop.get_token()}; }
   };
-  struct erased {
-    virtual ~erased() = default;
-  };
-  template <class Operation>
-  struct held final : erased {
-    template <class Make>
-    explicit held(Make&& make) : operation(make()) {}
-    Operation operation;
-  };
-
   template <class Answer>
   call& start(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     std_call& c = *calls.emplace_back(std::make_unique<std_call>());
@@ -316,14 +303,11 @@ struct sender_front : std_front_base {
       return flights.run(std::move(key), std::move(opts), sending_task<Answer>, task, sentinel(task))
           .connect(receiver<Answer>{&c, ready});
     };
-    auto operation = std::make_unique<held<decltype(connect())>>(connect);
-    auto& started = operation->operation;
-    operations.push_back(std::move(operation));
-    started.start();
+    operations.keep(connect).start();
     return c;
   }
 
-  std::vector<std::unique_ptr<erased>> operations;
+  kept_operations operations;
 };
 
 }  // namespace cacheflight_test

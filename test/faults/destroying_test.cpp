@@ -11,17 +11,7 @@
 namespace faults {
 namespace {
 
-/// A coroutine whose frame the test may destroy.
-struct owned {
-  struct promise_type {
-    owned get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_always final_suspend() noexcept { return {}; }
-    void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
-  };
-  std::coroutine_handle<promise_type> handle;
-};
+using cacheflight_test::owned;
 
 void expect_rest(manual_group& flights) {
   auto const s = flights.stats();

@@ -4,6 +4,7 @@
 // The fronts that need only the standard library, with and without a scheduler, and the core by hand.
 
 #include "../support/coroutines.hpp"
+#include "../support/senders.hpp"
 #include "stage.hpp"
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
@@ -281,18 +282,12 @@ struct sender_front : front_base {
     auto sender = flights.run(key, opts, sending_task, &t);
     auto const connect = [&] { return std::move(sender).connect(receiver{&c}); };
     ++injection::paused;
-    auto operation = std::make_unique<held<decltype(connect())>>(connect);
-    auto& started = operation->operation;
-    operations.push_back(std::move(operation));
+    auto& operation = operations.keep(connect);
     --injection::paused;
-    started.start();
+    operation.start();
   }
 
  private:
-  struct environment {
-    std::stop_token token;
-    std::stop_token query(ex::get_stop_token_t) const noexcept { return token; }
-  };
   struct receiver {
     using receiver_concept = ex::receiver_t;
     slot* c;
@@ -302,18 +297,9 @@ struct sender_front : front_base {
       c->left = true;
       note(*c, nullptr, nullptr);
     }
-    environment get_env() const noexcept { return {c->stop.get_token()}; }
+    cacheflight_test::stop_environment get_env() const noexcept { return {c->stop.get_token()}; }
   };
-  struct erased {
-    virtual ~erased() = default;
-  };
-  template <class Operation>
-  struct held final : erased {
-    template <class Make>
-    explicit held(Make&& make) : operation(make()) {}
-    Operation operation;
-  };
-  std::vector<std::unique_ptr<erased>> operations;
+  cacheflight_test::kept_operations operations;
 };
 
 // ---- threads ------------------------------------------------------------------------------------------------------

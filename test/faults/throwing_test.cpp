@@ -5,6 +5,7 @@
 
 #include "../support/asking_executor.hpp"
 #include "../support/coroutines.hpp"
+#include "../support/senders.hpp"
 #include "stage.hpp"
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
@@ -276,17 +277,9 @@ struct by_sender : front_base<by_sender> {
   };
   void run(touchy_group& flights, outcome& o, int id, cf::run_options const& opts, hook const& h) {
     auto const connect = [&] { return flights.run(key(id), opts, function(&h), argument()).connect(receiver{&o}); };
-    auto operation = std::make_shared<held<decltype(connect())>>(connect);
-    operations.push_back(operation);
-    operation->operation.start();
+    operations.keep(connect).start();
   }
-  template <class Operation>
-  struct held {
-    template <class Make>
-    explicit held(Make&& make) : operation(make()) {}
-    Operation operation;
-  };
-  std::vector<std::shared_ptr<void>> operations;
+  cacheflight_test::kept_operations operations;
 };
 
 template <bool On>

@@ -4,11 +4,10 @@
 // A platform for one thread, as cheap as can be: a clock and a deadline thread that the program drives, and a mutex
 // that only knows whether it is held.
 
+#include "../support/ticking_clock.hpp"
 #include <cacheflight/cacheflight.hpp>
 
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -21,7 +20,6 @@ struct thread_refused : std::exception {
 
 /// What the program sets, and what the core did.
 struct surroundings {
-  std::int64_t now = 0;
   std::size_t shards = 1;
   bool one_hash = false;   // every key has the same hash
   int refuse_threads = 0;  // how often the deadline thread cannot be started
@@ -33,14 +31,7 @@ struct surroundings {
 };
 inline surroundings here;
 
-struct clock {
-  using duration = std::chrono::nanoseconds;
-  using rep = duration::rep;
-  using period = duration::period;
-  using time_point = std::chrono::time_point<clock>;
-  static constexpr bool is_steady = true;
-  static time_point now() noexcept { return time_point(duration(here.now)); }
-};
+using clock = cacheflight_test::ticking_clock;
 
 class lone_mutex {
  public:

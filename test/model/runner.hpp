@@ -50,6 +50,7 @@ class runner {
   /// After a violation, for the next runner.
   static void forget() {
     here = {};
+    clock::ticks = 0;
     answer::alive = 0;
   }
 
@@ -244,7 +245,7 @@ class runner {
     model_.begin();
   }
 
-  void set_now(nanos when) { here.now = model_.now = when; }
+  void set_now(nanos when) { clock::ticks = model_.now = when; }
 
   // ---- operations ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Two coroutine types of different manners.
+// Coroutine types of different manners.
 
 #include <coroutine>
 #include <exception>
@@ -19,6 +19,18 @@ struct eager {
     void return_void() noexcept {}
     void unhandled_exception() noexcept { std::terminate(); }
   };
+};
+
+/// Starts at once; its frame belongs to the test, which may destroy it while it is suspended.
+struct owned {
+  struct promise_type {
+    owned get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { std::terminate(); }
+  };
+  std::coroutine_handle<promise_type> handle;
 };
 
 /// Starts when it is awaited, and transfers back symmetrically when it is done. Owned by this object.
