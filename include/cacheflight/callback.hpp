@@ -47,6 +47,7 @@ class answer_target {
   virtual bool reject(std::exception_ptr exception) noexcept = 0;
   virtual void drop() noexcept = 0;
   [[nodiscard]] virtual std::stop_token stop() = 0;
+  [[nodiscard]] virtual bool stopped() noexcept = 0;
 
  protected:
   ~answer_target() = default;
@@ -94,6 +95,9 @@ class completion {
 
   /// Set when nobody wants the answer any more. Holds no reference to the group. Throws `std::bad_alloc`.
   [[nodiscard]] std::stop_token stop_token() const { return target_ ? target_->stop() : std::stop_token(); }
+
+  /// Whether it is: what a task that polls asks, without the memory that a token takes.
+  [[nodiscard]] bool stop_requested() const noexcept { return target_ && target_->stopped(); }
 
   explicit completion(target* t) noexcept : target_(t) {}  ///< For the library.
 
@@ -236,6 +240,10 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     });
     if (stopped) (void)request_stop();
     return token;
+  }
+
+  [[nodiscard]] bool stopped() noexcept override {
+    return core_type::locked(*this, [this] { return stopped_; });
   }
 
   bool end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {

@@ -19,8 +19,8 @@
 /// over; from then on in sequence with its resumption. A resumed coroutine may destroy others.
 ///
 /// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, once; until then the group, and a key
-/// passed as `std::string_view` or literal, must live. The waiter lives in the awaiting coroutine's frame: joining
-/// allocates nothing.
+/// passed as `std::string_view` or literal, must live. It is also the waiter, so awaited where it is, usually in the
+/// awaiting coroutine's frame: joining allocates nothing, and to destroy it is to leave.
 ///
 /// Errors are thrown from the `co_await` expression, as by the blocking front.
 

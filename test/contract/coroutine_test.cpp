@@ -317,6 +317,7 @@ TEST(R09, callback_completion_outlives_the_group) {
                   [&](std::exception_ptr e, std::shared_ptr<int const>) { error = e; });
   }
   EXPECT_TRUE(is<cacheflight::cancelled_error>(error));
+  EXPECT_TRUE(done->stop_requested());
   EXPECT_TRUE(done->stop_token().stop_requested());
   EXPECT_TRUE(done->set_value(1));
 }

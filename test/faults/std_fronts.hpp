@@ -135,7 +135,7 @@ struct pending_answers {
       auto& waiting = *static_cast<std::optional<cf::completion<answer>>*>(of.at);
       auto mine = std::move(*waiting);
       waiting.reset();
-      of.asked_to_stop = mine.stop_token().stop_requested();
+      of.asked_to_stop = mine.stop_requested();
       if (what == told::answer) (void)mine.set_value(of.number);
       else if (what == told::fail) (void)mine.set_exception(std::make_exception_ptr(task_failed()));
     };

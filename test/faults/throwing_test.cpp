@@ -227,11 +227,10 @@ struct by_coroutine : front_base<by_coroutine> {
   };
   void run(touchy_group& flights, outcome& o, int id, cf::run_options const& opts, hook const& h) {
     auto operation = flights.run(key(id), opts, function(&h), argument());
-    auto scheduled = std::move(operation).resume_on(scheduler(&ready));
-    wait(o, scheduled);
+    wait(o, std::move(operation).resume_on(scheduler(&ready)));
   }
   template <class Operation>
-  static eager wait(outcome& o, Operation& operation) {
+  static eager wait(outcome& o, Operation operation) {
     shared_result got;
     std::exception_ptr error;
     try {
