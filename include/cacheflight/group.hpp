@@ -10,15 +10,19 @@
 #include <cacheflight/platform.hpp>
 
 #include <any>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace cacheflight::inline v1 {
 
@@ -28,6 +32,16 @@ namespace cacheflight::inline v1 {
 /// A front has `static auto run(Group&, Key&&, Options&&, bound_task&&)`, with `run_options` or `detail::no_options`.
 template <class Returned>
 struct front;
+
+/// A flight as `snapshot()` saw it.
+template <class Name>
+struct flight_info {
+  Name key;                                           ///< The key, or what was made of it.
+  std::uint64_t id;                                   ///< As in `event::flight_id`.
+  std::size_t waiters;                                ///< Callers that wait for it.
+  std::optional<std::chrono::nanoseconds> age;        ///< Since the leader's call; see `options::measure_age`.
+  std::optional<std::chrono::nanoseconds> time_left;  ///< Until its timeout; zero or negative: about to fire.
+};
 
 namespace detail {
 
@@ -168,6 +182,31 @@ class basic_group {
 
   /// Cancels every flight that was joinable when it was called; some that start meanwhile may be among them.
   void clear() noexcept { core_->clear(); }
+
+  /// The flights that can be joined now, in no order: a moment's view of each part of the table. Detached tasks have no
+  /// key any more; `stats().detached` counts them. Any thread, any time (rule 27). Each part is locked for as long as it
+  /// takes to note its flights, not for copying keys (rule 5). Throws what copying a key throws, and `std::bad_alloc`.
+  /// Linear in the number of flights.
+  [[nodiscard]] auto snapshot() const {
+    return snapshot([](Key const& key) -> Key const& { return key; });
+  }
+
+  /// The same, with `name(key)` in place of the key: a redacted form, say (rule 32). `name` runs outside of locks.
+  template <class Name>
+    requires std::invocable<Name&, Key const&>
+  [[nodiscard]] auto snapshot(Name&& name) const {
+    using clock = typename Platform::clock;
+    std::vector<flight_info<std::decay_t<std::invoke_result_t<Name&, Key const&>>>> up;
+    core_->for_each_flight([&](auto const& seen, typename clock::time_point now) {
+      using time_point = typename clock::time_point;
+      flight_type const& f = *seen.flight;
+      std::optional<std::chrono::nanoseconds> age, left;
+      if (f.started() != time_point()) age = now - f.started();
+      if (seen.until != time_point::max()) left = seen.until - now;
+      up.push_back({std::invoke(name, own_key(f)), f.id(), seen.waiters, age, left});
+    });
+    return up;
+  }
 
   /// The books. Exact at rest; each flight's entries are made before its waiters resume (rule 23).
   [[nodiscard]] statistics stats() const noexcept { return core_->stats(); }

@@ -71,7 +71,14 @@ class options {
     return *this;
   }
 
-  [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }  ///< 0: no cap.
+  /// Each flight notes when it started, for `snapshot()`: one look at the clock for each miss. Implied by `on_event`.
+  options& measure_age() noexcept {
+    measures_age_ = true;
+    return *this;
+  }
+
+  [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }   ///< 0: no cap.
+  [[nodiscard]] bool measures_age() const noexcept { return measures_age_; }  ///< What `measure_age` has set.
   [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept {
     return default_timeout_;
   }  ///< `max()`: none.
@@ -79,6 +86,7 @@ class options {
 
  private:
   std::size_t max_keys_ = 0;
+  bool measures_age_ = false;
   detail::limit default_timeout_ = detail::no_limit;
   std::function<void(event const&)> on_event_;
 };

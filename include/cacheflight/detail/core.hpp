@@ -51,6 +51,7 @@
 #include <new>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace cacheflight::inline v1 {
 
@@ -83,7 +84,10 @@ class core final : public deadline_work<typename P::clock> {
   using flight_type = flight<P>;
   using waiter_type = waiter<P>;
 
-  explicit core(options opts) : options_(std::move(opts)), events_(options_.on_event() != nullptr) {
+  explicit core(options opts)
+      : options_(std::move(opts)),
+        events_(options_.on_event() != nullptr),
+        clocked_(events_ || options_.measures_age()) {
     count_ = P::shards();
     auto const shift = static_cast<unsigned>(std::bit_width(count_) - 1);
     shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
@@ -129,7 +133,7 @@ class core final : public deadline_work<typename P::clock> {
     time_point const wait_until = deadline_after(now, c.wait_timeout);
     auto const prepare = [&] {
       fresh.flight_ = build();
-      if (events_ && !timed) now = clock::now();
+      if (clocked_ && !timed) now = clock::now();
     };
     // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
     if (s.joinable.load(std::memory_order_relaxed) == 0 && has_room()) prepare();
@@ -436,6 +440,34 @@ class core final : public deadline_work<typename P::clock> {
     return sum;
   }
 
+  /// What is known of a flight at one moment, and what keeps it.
+  struct sighting {
+    flight_reference flight;
+    std::size_t waiters;
+    time_point until;
+  };
+
+  /// Calls `visit(sighting, now)` for each joinable flight, outside of locks. Throws what `visit` and memory throw.
+  template <class Visit>
+  void for_each_flight(Visit&& visit) const {
+    for (std::size_t i = 0; i < count_; ++i) {
+      shard<P>& s = shards_[i];
+      std::vector<sighting> seen;
+      for (std::size_t room = s.joinable.load(std::memory_order_relaxed); seen.empty() && room != 0;) {
+        seen.reserve(room);
+        std::scoped_lock lock(s.mutex);
+        room = s.table.size();
+        if (room > seen.capacity()) continue;
+        s.table.for_each([&](flight_type& f) {
+          retain(f);
+          seen.push_back({flight_reference(&f), f.waiters_, s.deadlines.when(f)});
+        });
+      }
+      time_point const now = seen.empty() ? time_point() : clock::now();
+      for (sighting const& one : seen) visit(one, now);
+    }
+  }
+
   // ---- time -------------------------------------------------------------------------------------------------------
 
   /// Everything that is due: deadlines, hand-overs and stop requests that were refused.
@@ -616,7 +648,8 @@ class core final : public deadline_work<typename P::clock> {
   /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
   /// the settler's two references were given back in one step: the flight may be gone.
   [[nodiscard]] static bool release_first(shard<P>& s, flight_type& f, batch& released) noexcept {
-    bool const one = f.waiters_ == 1 && f.references_.load(std::memory_order_acquire) == 3;
+    // The settler's two and that of the waiter, who is still there: so nobody else has one.
+    bool const one = f.waiters_ == 1 && !f.queue_.empty() && f.references_.load(std::memory_order_acquire) == 3;
     if (one) f.references_.store(1, std::memory_order_release);
     (void)release_batch(s, f, released);
     return one;
@@ -775,6 +808,7 @@ class core final : public deadline_work<typename P::clock> {
 
   options options_;
   bool const events_;
+  bool const clocked_;  // flights know when they started
   std::size_t count_ = 0;
   shard<P>* shards_ = nullptr;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap

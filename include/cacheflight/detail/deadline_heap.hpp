@@ -37,6 +37,11 @@ class deadline_heap {
   /// Null if there is none.
   [[nodiscard]] entry const* top() const noexcept { return entries_.empty() ? nullptr : entries_.data(); }
 
+  /// `max()` if the node is not armed.
+  [[nodiscard]] TimePoint when(deadline_node const& node) const noexcept {
+    return node.armed() ? entries_[node.place - 1].when : TimePoint::max();
+  }
+
   /// Makes room for `count` more. Throws `std::bad_alloc`.
   void reserve(std::size_t count) {
     if (entries_.capacity() - entries_.size() < count) entries_.reserve(entries_.size() * 2 + count);

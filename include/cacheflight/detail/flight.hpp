@@ -148,6 +148,9 @@ class flight : public table_links<flight<P>>, private deadline_node {
   [[nodiscard]] std::shared_ptr<void const> const& value() const noexcept { return value_; }
   [[nodiscard]] std::exception_ptr const& exception() const noexcept { return exception_; }
 
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
+
  protected:
   flight(std::type_info const& type, std::any metadata) noexcept
       : deadline_node(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
