@@ -174,7 +174,7 @@ class thread_driver {
 
 /// Where another thread's step could matter: before a transition of the core; under the lock, after a caller that has
 /// not suspended yet was told that it is released, which it may see at once; and before steps that need no lock.
-enum class core_step { enter, arm, settle, leave, cancel, clear, release, stoppable, delivered };
+enum class core_step { enter, arm, settle, leave, cancel, clear, release, stoppable };
 
 /// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a
 /// schedule explorer.

@@ -125,7 +125,7 @@ class core final : public deadline_work<typename P::clock> {
   template <class Same, class Build>
   [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
-    bool const arms = c.ready_to_suspend && !events_;  // else the events come first
+    bool const arms = c.ready_to_suspend && !events_;  // otherwise after the events
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
     if (timed) driver_.ensure(*this), now = clock::now();
@@ -149,13 +149,13 @@ class core final : public deadline_work<typename P::clock> {
         if (timed) s.deadlines.reserve(1);
         ++s.books.hits;
         join(s, *f, w, wait_until, arms ? phase::armed : phase::linking);
-        if (events_) f->deliveries_.begin();
+        if (events_) ++f->emitting_;
         std::size_t const waiters = f->waiters_;
         lock.unlock();
         arm_deadline(wait_until);
         if (events_) {
           emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
-          end_delivery(*f);
+          return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};
         }
         return {admission::joined, arms};
       }
@@ -186,13 +186,13 @@ class core final : public deadline_work<typename P::clock> {
       ++s.books.misses;
       ++s.books.started;
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking);
-      if (events_) f.deliveries_.begin();
+      f.emitting_ = events_ ? 1 : 0;
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
       if (events_) {
         emit(event_type::miss, f.key(), f.id_, 1, {}, no_error, f.metadata_);
         emit(event_type::task_started, f.key(), f.id_, 1, {}, no_error, f.metadata_);
-        end_delivery(f);
+        return {admission::leads, end_delivery(f, w, c.ready_to_suspend)};
       }
       return {admission::leads, arms};
     }
@@ -642,7 +642,7 @@ class core final : public deadline_work<typename P::clock> {
       case cause::cancelled: ++s.books.cancelled; break;
       default: ++s.books.rejected; break;
     }
-    return {&f, !s.owner->events_ || f.deliveries_.close()};
+    return {&f, f.emitting_ == 0};
   }
 
   /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
@@ -736,9 +736,17 @@ class core final : public deadline_work<typename P::clock> {
 
   /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
   /// end is ours to announce (rule 26).
-  static void end_delivery(flight_type& f) noexcept {
-    P::point(core_step::delivered);
-    if (f.deliveries_.end()) announce(f);
+  /// If the caller is ready to suspend it is armed in the same step; returns whether it was.
+  [[nodiscard]] static bool end_delivery(flight_type& f, waiter_type& w, bool ready_to_suspend) noexcept {
+    bool ours, armed;
+    {
+      std::scoped_lock lock(f.home_->mutex);
+      ours = --f.emitting_ == 0 && !f.open();
+      armed = ready_to_suspend && !released(w);
+      if (armed) w.phase_.store(phase::armed, std::memory_order_relaxed);
+    }
+    if (ours) announce(f);
+    return armed;
   }
 
   /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.

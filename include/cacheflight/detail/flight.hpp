@@ -171,6 +171,7 @@ class flight : public table_links<flight<P>>, private deadline_node {
   bool unwound_ = false;
   bool announce_ = false, ask_ = false;  // for clear(), between close() and conclude()
   flight* next_cleared_ = nullptr;       // the same; a refused stop request may need next_in_bucket at that moment
+  std::uint32_t emitting_ = 0;           // events being delivered; none begins once the flight has closed
   std::uint32_t waiters_ = 0;            // frozen when the flight closes
   std::atomic<std::uint32_t> references_{0};
   list<waiter<P>> queue_;
@@ -181,8 +182,6 @@ class flight : public table_links<flight<P>>, private deadline_node {
   std::uint64_t id_ = 0;
   time_point started_{};
   std::any metadata_;
-
-  countdown deliveries_;  // events before the last one
 
   // Written under the lock by settle(), fixed afterwards.
   std::shared_ptr<void const> value_;
