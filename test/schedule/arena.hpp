@@ -24,7 +24,7 @@
 namespace schedule {
 
 struct arena {
-  static constexpr std::size_t count = 21;  // one for each fiber, and one for what runs outside of them
+  static constexpr std::size_t count = 22;  // one for each fiber, and one for what runs outside of them
   static constexpr std::size_t outside = count - 1;
   static constexpr std::size_t size = 64 * 1024;
 
@@ -74,41 +74,59 @@ struct arena {
   [[nodiscard]] static char const* begin(std::size_t i) { return memory_ + i * size; }
   [[nodiscard]] static std::size_t used(std::size_t i) { return next_[i]; }
 
+  template <class Writer>
+  static void save(Writer& to) {
+    to.write(next_.data(), sizeof next_);
+    to.write(live_.data(), sizeof live_);
+    for (std::size_t i = 0; i < count; ++i) to.write(begin(i), next_[i]);
+  }
+  template <class Reader>
+  static void restore(Reader& from) {
+    auto const before = next_;
+    from.read(next_.data(), sizeof next_);
+    from.read(live_.data(), sizeof live_);
+    for (std::size_t i = 0; i < count; ++i) {
+      from.read(memory_ + i * size, next_[i]);
+      if (before[i] > next_[i]) std::memset(memory_ + i * size + next_[i], 0, before[i] - next_[i]);
+    }
+  }
+
  private:
   alignas(64) static inline char memory_[count * size] = {};
   static inline std::array<std::size_t, count> next_{}, live_{};
 };
 
-/// Quick; collisions are about as likely as for random 64-bit numbers.
+/// Quick; collisions are about as likely as for random 64-bit numbers. Four lanes, so that multiplications overlap.
 class hasher {
  public:
   void add(void const* memory, std::size_t bytes) {
     auto const* p = static_cast<char const*>(memory);
-    std::size_t i = 0;
-    for (; i + 32 <= bytes; i += 32) {
-      std::array<std::uint64_t, 4> words;
-      std::memcpy(words.data(), p + i, 32);
-      for (std::size_t lane = 0; lane < 4; ++lane) mix(lane, words[lane]);
+    std::array<std::uint64_t, 4> lanes = lanes_;
+    std::array<std::uint64_t, 8> words;
+    for (; bytes >= 64; bytes -= 64, p += 64) {
+      std::memcpy(words.data(), p, 64);
+      for (std::size_t i = 0; i < 4; ++i) lanes[i] = mix(words[2 * i] ^ lanes[i], words[2 * i + 1] ^ odd[i]);
     }
-    for (; i < bytes; i += 8) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, p + i, bytes - i < 8 ? bytes - i : 8);
-      mix(0, word);
+    if (bytes) {
+      words.fill(bytes);
+      std::memcpy(words.data(), p, bytes);
+      for (std::size_t i = 0; 16 * i < bytes; ++i) lanes[i] = mix(words[2 * i] ^ lanes[i], words[2 * i + 1] ^ odd[i]);
     }
-    mix(1, bytes);
+    lanes_ = lanes;
   }
   [[nodiscard]] std::uint64_t value() const {
-    std::uint64_t v = 0;
-    for (std::uint64_t const lane : lanes_) v = ((v ^ lane) * 0xbf58476d1ce4e5b9) ^ (v >> 31) ^ (lane >> 29);
+    std::uint64_t const v = mix(mix(lanes_[0] ^ odd[0], lanes_[1] ^ odd[1]) ^ odd[2], mix(lanes_[2], lanes_[3] ^ odd[3]));
     return v ? v : 1;
   }
 
  private:
-  void mix(std::size_t lane, std::uint64_t word) {
-    std::uint64_t& l = lanes_[lane];
-    l = (l ^ word) * 0x9e3779b97f4a7c15;
-    l ^= l >> 32;
+  [[nodiscard]] static std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+    __extension__ using wide = unsigned __int128;
+    wide const product = static_cast<wide>(a) * b;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   }
+  static constexpr std::array<std::uint64_t, 4> odd{0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb,
+                                                    0xd6e8feb86659fd93};
   std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89};
 };
 

@@ -130,18 +130,23 @@ void explore(program const& q, plan const& p, count& sum) {
   if (p.mode != schedule::choices::mode::enumerate) {
     for (std::uint64_t i = 0; i < p.samples; ++i) {
       schedule::fibers.choose.draw(p.mode, p.seed + i);
-      (void)schedule::run_once(q, p.with);
+      schedule::begin(q, p.with);
+      (void)schedule::go_on();
       ++sum.runs;
     }
     sum.schedules += static_cast<long double>(p.samples);
     return;
   }
-  schedule::task_error = std::make_exception_ptr(1);  // runs that are cut off leave references behind
   schedule::fibers.choose.enumerate();
+  schedule::begin(q, p.with);
   for (bool more = true; more;) {
-    bool const whole = schedule::run_once(q, p.with);
+    bool const whole = schedule::go_on();
     ++sum.runs;
-    more = schedule::fibers.choose.advance(!whole);
+    if (schedule::fibers.cache) {
+      more = schedule::fibers.back(!whole);
+    } else if ((more = schedule::fibers.choose.advance(false))) {
+      schedule::begin(q, p.with);
+    }
   }
   sum.schedules += schedule::fibers.choose.schedules();
   sum.states += schedule::fibers.choose.states();
@@ -292,6 +297,16 @@ void operator delete(void* p) noexcept {
 void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
 void operator delete(void* p, std::align_val_t) noexcept { operator delete(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { operator delete(p); }
+// Exceptions as well, with room for the run-time's header in front of them.
+namespace {
+constexpr std::size_t header = 256;
+}
+extern "C" void* __cxa_allocate_exception(std::size_t bytes) noexcept {
+  void* const p = operator new(header + bytes);
+  std::memset(p, 0, header + bytes);
+  return static_cast<char*>(p) + header;
+}
+extern "C" void __cxa_free_exception(void* p) noexcept { operator delete(static_cast<char*>(p) - header); }
 #endif
 
 int main(int argc, char** argv) try {
@@ -299,6 +314,7 @@ int main(int argc, char** argv) try {
 #ifdef CACHEFLIGHT_TEST_ASAN
   schedule::fibers.cache = false;  // what is freed must stay unknown to it, so it cannot be cut off
 #endif
+  schedule::fibers.on_end = schedule::next_phase;
   schedule::fibers.on_hang = [] { schedule::violation("nobody can go on, and not all are through"); };
   for (int const signal : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL})
     std::signal(signal, [](int) { schedule::violation("crashed"); });
@@ -348,7 +364,8 @@ int main(int argc, char** argv) try {
     if (replay) {
       schedule::fibers.choose.replay(choices_text);
       schedule::platform::shard_count = p.shards;
-      (void)schedule::run_once(q, p.with, true);
+      schedule::begin(q, p.with, true);
+      (void)schedule::go_on();
       std::puts("no violation");
       return 0;
     }

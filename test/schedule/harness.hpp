@@ -128,7 +128,7 @@ struct driver {
     work = nullptr;
   }
 
-  static constexpr std::size_t fiber = scheduler::max_fibers - 1;
+  static constexpr std::size_t fiber = scheduler::max_fibers - 2;
   static inline work_type* work = nullptr;
   static inline clock::time_point due = never;
   static inline bool up = false, running = false, closed = false, has_job = false;
@@ -226,10 +226,10 @@ struct flight_record {
   char kind = 0;
   bool closed = false, stop_due = false, stop_decided = false;
   cause why = cause::open;
-  int invoked = 0, stops = 0, settled = 0, leaders = 0;
-  int word = 0;  // how much of miss, task_started, end was delivered
-  int delivering = 0, delivering_hits = 0;
-  int outcomes = 0;
+  std::int8_t invoked = 0, stops = 0, settled = 0, leaders = 0;
+  std::int8_t word = 0;  // how much of miss, task_started, end was delivered
+  std::int8_t delivering = 0, delivering_hits = 0;
+  std::int8_t outcomes = 0;
 };
 
 struct call_record {
@@ -252,14 +252,13 @@ struct world {
   static constexpr std::size_t places = 24, nested_from = 12;
   std::array<flight_record, places> flight{};
   std::array<call_record, places> call{};
-  std::array<std::size_t, 4> calls_of{};  // by thread
   std::array<doing, scheduler::max_fibers + 1> does{};
   std::array<flight_record*, scheduler::max_fibers + 1> settles{};
-  std::array<int, scheduler::max_fibers + 1> closes{};
+  std::array<std::int8_t, scheduler::max_fibers + 1> closes{};
   std::size_t refusals = 0;
   int entering = 0;
   int begun = 0, completed = 0;
-  bool destroyed = false, over = false;
+  bool destroyed = false, over = false, closing = false;
   cacheflight::statistics expected;
   bool trace = false;
 
@@ -274,7 +273,7 @@ struct world {
 inline world now;
 
 inline std::shared_ptr<int const> anchor;
-inline std::exception_ptr task_error = std::make_exception_ptr(1);
+inline std::exception_ptr task_error;
 
 inline void note(char const* what, char detail) {
   if (now.trace) std::printf("  [%2zu] %s %c\n", now.me(), what, detail);
@@ -315,7 +314,7 @@ class about {
   std::size_t me_;
   doing before_;
   flight_record* settled_before_;
-  int closes_before_;
+  std::int8_t closes_before_;
 };
 
 // ---- a front by hand ---------------------------------------------------------------------------------------------------
@@ -770,6 +769,9 @@ inline void declare_globals() {
                     {&driver::closed, 1},
                     {&driver::has_job, 1},
                     {&clock::ticks, sizeof clock::ticks}};
+  for (auto const& [memory, size] : {std::pair<void*, std::size_t>(&driver::alive, sizeof driver::alive),
+                                     {&anchor, sizeof anchor}, {&task_error, sizeof task_error}})
+    fibers.globals.emplace_back(memory, size);
   fibers.hide = [] { secret.hide(); };
   fibers.show = [] { secret.show(); };
 }
@@ -792,8 +794,34 @@ inline void check_at_the_end() {
   require(anchor.use_count() == 1, "a value is still there");
 }
 
-/// Runs the program once, along the choices. False: cut off in a known state.
-inline bool run_once(program const& p, setup const& with, bool trace = false) {
+/// What follows the program: what was refused is tried again, the group goes, and nothing is left.
+inline void close() {
+  while (driver::up && driver::due != driver::never) driver::round();
+  if (!now.destroyed) {
+    now.destroyed = true;
+    now.flights->retain();
+    about const mine(doing::clearing);
+    now.flights->let_go();
+  }
+  while (driver::up) driver::round();
+  check_at_the_end();
+  anchor = nullptr;
+  task_error = nullptr;
+}
+
+/// All threads are through: the deadline thread ends, then `close()`.
+inline bool next_phase() {
+  if (!std::exchange(now.over, true)) {
+    fibers.no_daemons();
+    return true;
+  }
+  if (std::exchange(now.closing, true)) return false;
+  fibers.give(scheduler::max_fibers - 1, [] { close(); });
+  return true;
+}
+
+/// The program's first state.
+inline void begin(program const& p, setup const& with, bool trace = false) {
   fibers.begin();
   arena::reset();
   new (&now) world{};
@@ -809,6 +837,10 @@ inline bool run_once(program const& p, setup const& with, bool trace = false) {
 
   arena::active = true;
   anchor = std::make_shared<int const>(0);
+#ifndef CACHEFLIGHT_TEST_ASAN
+  new (&task_error) std::exception_ptr();  // its memory was the arena's
+#endif
+  task_error = std::make_exception_ptr(1);
   {
     cacheflight::options opts;
     if (with.max_keys) opts.max_keys(with.max_keys);
@@ -821,26 +853,15 @@ inline bool run_once(program const& p, setup const& with, bool trace = false) {
       for (std::size_t j = 0; j < body.size(); ++j) operation(body[j], i * (world::nested_from / now.what->count) + j);
     });
   fibers.daemon(driver::fiber);
-  if (!fibers.run()) {
-    arena::active = false;
-    now.flights = nullptr;
-    return false;
-  }
-  now.over = true;
-  fibers.no_daemons();
-  (void)fibers.run();
-  while (driver::up && driver::due != driver::never) driver::round();  // what was refused
-  if (!now.destroyed) {
-    now.destroyed = true;
-    now.flights->retain();
-    about const mine(doing::clearing);
-    now.flights->let_go();
-  }
-  while (driver::up) driver::round();
-  check_at_the_end();
-  anchor = nullptr;
   arena::active = false;
-  return true;
+}
+
+/// Goes on, along the choices. False: cut off in a known state.
+inline bool go_on() {
+  arena::active = true;
+  bool const whole = fibers.run();
+  arena::active = false;
+  return whole;
 }
 
 }  // namespace schedule
