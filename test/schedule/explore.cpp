@@ -4,12 +4,16 @@
 
 #include "harness.hpp"
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <array>
+#include <atomic>
 #include <charconv>
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <vector>
@@ -19,7 +23,7 @@ namespace {
 using schedule::program;
 using schedule::setup;
 
-constexpr char const* usage = R"(usage: explore [FAMILY] [--jobs N]
+constexpr char const* usage = R"(usage: explore [FAMILY] [--jobs N] [--write-pins FILE]
        explore --threads N --operations N [--letters LETTERS] [--preemptions N] [SETUP] [--no-cache] [--jobs N]
        explore --program 'RL|C' [--preemptions N] [SETUP]
        explore --program 'RL|C' --choices TEXT [SETUP]      replays one schedule and prints what happens
@@ -27,7 +31,8 @@ constexpr char const* usage = R"(usage: explore [FAMILY] [--jobs N]
        explore ... --drawn N | --every N                    N programs drawn at random, or each N-th, instead of all
 
 SETUP: --events, --max-keys N, --refusals N, --shards N
-FAMILY: --push (what every push runs), --long; each line is checked against its pinned count
+FAMILY: --push (what every push runs), --long; each line is checked against its pinned count;
+        with --write-pins FILE the counts are written into FILE (test/schedule/pinned.inc) instead
 )";
 
 struct family {
@@ -152,8 +157,12 @@ void explore(program const& q, plan const& p, count& sum) {
   sum.states += schedule::fibers.choose.states();
 }
 
-/// In so many processes: the n-th takes every n-th program. A violation ends them all.
+/// In so many processes: each takes the next program that nobody has. A violation ends them all.
 bool run(plan const& p, count& sum) {
+  void* const shared = mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) throw std::runtime_error("no shared memory");
+  auto& next = *new (shared) std::atomic<std::uint64_t>(0);
   std::vector<int> results;
   std::vector<pid_t> children;
   for (std::size_t job = 0; job < p.jobs; ++job) {
@@ -165,16 +174,18 @@ bool run(plan const& p, count& sum) {
     if (child == 0) {
       close(ends[0]);
       count mine;
-      std::uint64_t index = 0;
+      std::uint64_t index = 0, chosen = 0, taken = next++;
+      auto const try_next = [&](program const& q) {
+        if (chosen++ != taken) return;
+        explore(q, p, mine);
+        taken = next++;
+      };
       schedule::choices draw;
       draw.draw(schedule::choices::mode::random, p.seed);
-      for (; index < p.drawn; ++index) {
-        program const q = draw_program(p, draw);
-        if (index % p.jobs == job) explore(q, p, mine);
-      }
+      while (index++ < p.drawn) try_next(draw_program(p, draw));
       if (p.drawn == 0)
         for_each_program(p, [&](program const& q) {
-          if (index++ % (p.jobs * p.every) == job * p.every) explore(q, p, mine);
+          if (index++ % p.every == 0) try_next(q);
         });
       bool const sent = write(ends[1], &mine, sizeof mine) == static_cast<ssize_t>(sizeof mine);
       _exit(sent ? 0 : 2);
@@ -197,6 +208,7 @@ bool run(plan const& p, count& sum) {
     sum.states += part.states;
     sum.schedules += part.schedules;
   }
+  munmap(shared, sizeof next);
   return good;
 }
 
@@ -219,9 +231,31 @@ void print_head() {
               "states", "runs", "seconds");
 }
 
-int run_families(std::vector<family> const& families, std::size_t jobs) {
+/// Replaces the counts of a list of families in the file.
+void write_pins(std::string const& file, std::string const& list, std::vector<count> const& counts) {
+  std::ifstream in(file);
+  std::string text;
+  std::size_t at = 0;
+  bool inside = false;
+  for (std::string line; std::getline(in, line); text += line + '\n') {
+    if (line.starts_with("std::vector")) inside = line.find(list) != std::string::npos;
+    if (!inside || !line.starts_with("    {") || at == counts.size()) continue;
+    line.resize(line.rfind(',', line.rfind(',', line.rfind(',') - 1) - 1) + 1);
+    std::array<char, 64> pinned{};
+    std::snprintf(pinned.data(), pinned.size(), " %llu, %.0Lf.0L},", static_cast<unsigned long long>(counts[at].programs),
+                  counts[at].schedules);
+    line += pinned.data();
+    ++at;
+  }
+  if (at != counts.size()) throw std::runtime_error("not a list of these families: " + file);
+  if (!(std::ofstream(file) << text)) throw std::runtime_error("cannot write " + file);
+}
+
+int run_families(std::vector<family> const& families, std::size_t jobs, std::string const& list,
+                 std::string const& pins) {
   bool good = true;
   count total;
+  std::vector<count> counts;
   double const start = seconds();
   print_head();
   for (family const& f : families) {
@@ -237,6 +271,8 @@ int run_families(std::vector<family> const& families, std::size_t jobs) {
     total.schedules += sum.schedules;
     total.states += sum.states;
     if (!passed) return 1;
+    counts.push_back(sum);
+    if (!pins.empty()) continue;
     if (f.programs == 0) {
       std::puts("  not pinned");
       continue;
@@ -250,6 +286,7 @@ int run_families(std::vector<family> const& families, std::size_t jobs) {
   std::printf("%llu programs, %.0Lf schedules through %llu states, 0 violations, %.1f s\n",
               static_cast<unsigned long long>(total.programs), total.schedules,
               static_cast<unsigned long long>(total.states), seconds() - start);
+  if (!pins.empty()) write_pins(pins, list, counts);
   return good ? 0 : 1;
 }
 
@@ -320,7 +357,7 @@ int main(int argc, char** argv) try {
     std::signal(signal, [](int) { schedule::violation("crashed"); });
 
   plan p;
-  std::string program_text, choices_text, families;
+  std::string program_text, choices_text, families, pins;
   bool replay = false;
   for (int i = 1; i < argc; ++i) {
     std::string const option = argv[i];
@@ -345,6 +382,7 @@ int main(int argc, char** argv) try {
     else if (option == "--every") p.every = number<std::uint64_t>("--every", next());
     else if (option == "--jobs") p.jobs = number<std::size_t>("--jobs", next());
     else if (option == "--seed") p.seed = number<std::uint64_t>("--seed", next());
+    else if (option == "--write-pins") pins = text();
     else if (option == "--program") program_text = text();
     else if (option == "--choices") choices_text = text(), replay = true;
     else if (option == "--random")
@@ -354,7 +392,10 @@ int main(int argc, char** argv) try {
     else throw std::invalid_argument("unknown argument " + option + "\n" + usage);
   }
   if (p.jobs == 0) throw std::invalid_argument("--jobs needs at least 1");
-  if (!families.empty()) return run_families(families == "--push" ? push : longer, p.jobs);
+  if (!families.empty()) {
+    bool const short_list = families == "--push";
+    return run_families(short_list ? push : longer, p.jobs, short_list ? "push{" : "longer{", pins);
+  }
 
   count sum;
   double const from = seconds();

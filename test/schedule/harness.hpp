@@ -709,6 +709,7 @@ inline void on_event(cacheflight::event const& e) {
 }
 
 inline void driver::give_job() {
+  if (now.closing) return;  // close() drives it
   fibers.give(fiber, [] {
     about const mine(doing::timing);
     while (!now.over && up && due != never) round();
