@@ -115,7 +115,8 @@ class hasher {
     lanes_ = lanes;
   }
   [[nodiscard]] std::uint64_t value() const {
-    std::uint64_t const v = mix(mix(lanes_[0] ^ odd[0], lanes_[1] ^ odd[1]) ^ odd[2], mix(lanes_[2], lanes_[3] ^ odd[3]));
+    std::uint64_t const v =
+        mix(mix(lanes_[0] ^ odd[0], lanes_[1] ^ odd[1]) ^ odd[2], mix(lanes_[2], lanes_[3] ^ odd[3]));
     return v ? v : 1;
   }
 

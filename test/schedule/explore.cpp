@@ -159,8 +159,8 @@ void explore(program const& q, plan const& p, count& sum) {
 
 /// In so many processes: each takes the next program that nobody has. A violation ends them all.
 bool run(plan const& p, count& sum) {
-  void* const shared = mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const shared =
+      mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw std::runtime_error("no shared memory");
   auto& next = *new (shared) std::atomic<std::uint64_t>(0);
   std::vector<int> results;
@@ -242,8 +242,8 @@ void write_pins(std::string const& file, std::string const& list, std::vector<co
     if (!inside || !line.starts_with("    {") || at == counts.size()) continue;
     line.resize(line.rfind(',', line.rfind(',', line.rfind(',') - 1) - 1) + 1);
     std::array<char, 64> pinned{};
-    std::snprintf(pinned.data(), pinned.size(), " %llu, %.0Lf.0L},", static_cast<unsigned long long>(counts[at].programs),
-                  counts[at].schedules);
+    std::snprintf(pinned.data(), pinned.size(), " %llu, %.0Lf.0L},",
+                  static_cast<unsigned long long>(counts[at].programs), counts[at].schedules);
     line += pinned.data();
     ++at;
   }

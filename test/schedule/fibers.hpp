@@ -104,7 +104,8 @@ class choices {
   }
   void replay(std::string const& text) {
     enumerate();
-    for (char const c : text) nodes_.push_back({static_cast<std::uint8_t>(c >= 'a' ? c - 'a' + 10 : c - '0'), 0, 0, 0, 0});
+    for (char const c : text)
+      nodes_.push_back({static_cast<std::uint8_t>(c >= 'a' ? c - 'a' + 10 : c - '0'), 0, 0, 0, 0});
   }
   /// The run begins anew.
   void rewind() { next_ = 0; }
@@ -205,8 +206,9 @@ class scheduler {
   struct job {
     job() = default;
     template <class F>
-    job(F const& f) : run([](void const* captured) { (*static_cast<F const*>(captured))(); }) {
-      static_assert(std::is_trivially_copyable_v<F> && std::is_trivially_destructible_v<F> && sizeof f <= sizeof captured);
+    job(F const& f) : run([](void const* of) { (*static_cast<F const*>(of))(); }) {
+      static_assert(std::is_trivially_copyable_v<F> && std::is_trivially_destructible_v<F> &&
+                    sizeof f <= sizeof captured);
       std::memcpy(captured.data(), &f, sizeof f);
     }
     void (*run)(void const*) = nullptr;
@@ -305,7 +307,8 @@ class scheduler {
       return;
     }
     while (!condition()) {
-      fibers_[current_].at.waits_for = {&condition, [](void const* c) { return (*static_cast<Condition const*>(c))(); }};
+      fibers_[current_].at.waits_for = {&condition,
+                                        [](void const* c) { return (*static_cast<Condition const*>(c))(); }};
       books_.ready &= ~bit(current_);
       books_.waiting |= bit(current_);
       fibers_[current_].suspend();
@@ -429,20 +432,19 @@ class scheduler {
       if (cache) copy();
     };
     if (books_.deciding) {
-      answer_ = choose.choose(
-          books_.deciding, [] { return std::uint64_t{0}; }, save);
+      answer_ = choose.choose(books_.deciding, [] { return std::uint64_t{0}; }, save);
       books_.deciding = 0;
       return books_.last;
     }
     std::array<std::uint8_t, max_fibers> order;
     std::size_t count = 0;
     mask from = books_.ready;
-    if (books_.last != none && (from & bit(books_.last))) order[count++] = static_cast<std::uint8_t>(books_.last), from &= ~bit(books_.last);
+    if (books_.last != none && (from & bit(books_.last)))
+      order[count++] = static_cast<std::uint8_t>(books_.last), from &= ~bit(books_.last);
     for (; from; from &= from - 1) order[count++] = static_cast<std::uint8_t>(lowest(from));
     if (count == 1) return order[0];
     if (choose.how() == choices::mode::pct) return order[pick_by_priority(order, count)];
-    std::size_t const chosen = choose.choose(
-        count, [this] { return cache ? state() : std::uint64_t{0}; }, save);
+    std::size_t const chosen = choose.choose(count, [this] { return cache ? state() : std::uint64_t{0}; }, save);
     return chosen == choices::known ? choices::known : order[chosen];
   }
 

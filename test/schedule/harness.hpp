@@ -771,7 +771,8 @@ inline void declare_globals() {
                     {&driver::has_job, 1},
                     {&clock::ticks, sizeof clock::ticks}};
   for (auto const& [memory, size] : {std::pair<void*, std::size_t>(&driver::alive, sizeof driver::alive),
-                                     {&anchor, sizeof anchor}, {&task_error, sizeof task_error}})
+                                     {&anchor, sizeof anchor},
+                                     {&task_error, sizeof task_error}})
     fibers.globals.emplace_back(memory, size);
   fibers.hide = [] { secret.hide(); };
   fibers.show = [] { secret.show(); };
