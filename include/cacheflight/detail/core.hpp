@@ -92,7 +92,7 @@ class core final : public deadline_work<typename P::clock> {
     auto const shift = static_cast<unsigned>(std::bit_width(count_) - 1);
     shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
     for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this, shift, i + 1);
-    references_.store(count_, std::memory_order_relaxed);
+    references_.store(count_ + 1, std::memory_order_relaxed);
   }
 
   core(core const&) = delete;
@@ -495,7 +495,7 @@ class core final : public deadline_work<typename P::clock> {
     doom_all();
     gone_.store(true, std::memory_order_release);
     driver_.close();
-    std::size_t idle = 0;  // shards without flights
+    std::size_t idle = 1;  // shards without flights, and the group itself
     for (std::size_t i = 0; i < count_; ++i) {
       std::scoped_lock lock(shards_[i].mutex);
       if (shards_[i].living.close()) ++idle;
@@ -822,8 +822,9 @@ class core final : public deadline_work<typename P::clock> {
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   std::atomic<std::uint64_t> callback_failures_{0};
   std::atomic<bool> gone_{false};  // no group any more: no deadlines either, only what was refused is still tried again
-  std::atomic<bool> unarmed_{false};        // something was refused and the driver could not be told
-  std::atomic<std::size_t> references_{0};  // shards, the driver's thread, and whoever needs the core for a moment
+  std::atomic<bool> unarmed_{false};  // something was refused and the driver could not be told
+  std::atomic<std::size_t> references_{
+      0};  // the group, shards, the driver's thread, and whoever needs the core for a moment
   typename P::driver driver_;
 };
 
