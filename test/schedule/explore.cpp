@@ -76,11 +76,11 @@ bool worthwhile(std::vector<std::string> const& threads) {
     for (std::size_t j = 0; j < threads[i].size(); ++j) {
       char const upper = static_cast<char>(threads[i][j] & ~0x20);
       if (schedule::calls_among.find(upper) != std::string_view::npos) calls = true;
-      if (upper == 'D' && j + 1 != threads[i].size()) return false;
+      if ((upper == 'D' || upper == 'E') && j + 1 != threads[i].size()) return false;
       if (upper != 'L') continue;
       bool found = threads[i].substr(0, j).find('A') != std::string::npos;
       for (std::size_t k = 0; k < threads.size(); ++k)
-        if (k != i && threads[k].find_first_of("RFIAVTWBHNrfiavtwbhn") != std::string::npos) found = true;
+        if (k != i && threads[k].find_first_of("RFIAKVTWBHNrfiakvtwbhn") != std::string::npos) found = true;
       if (!found) return false;
     }
   }

@@ -3,10 +3,10 @@
 
 // Small programs of concurrent operations on the shipped core, run under the fiber scheduler and checked at every step.
 //
-// A mutex of this platform switches fibers when it is released, and callers' code (tasks, callbacks, executors) switches
-// inside; between two such points a fiber touches nothing that another could see, so these are all the interleavings
-// there are of critical sections and callers' code. Inside a section there is one more point, after `phase` was changed,
-// which the waiter's caller reads without the lock.
+// A mutex of this platform switches fibers when it is released, callers' code (tasks, callbacks, executors) switches
+// inside, and the core says where it reads or changes something without the lock. Inside a section there is one more
+// point, after `phase` was changed, which the waiter's caller reads without the lock. What is not reached this way are
+// the orders of two reference counts, which matter only where somebody looks at one: there is a point before.
 
 #include "fibers.hpp"
 #include <cacheflight/cacheflight.hpp>
@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <string>
@@ -47,7 +48,7 @@ struct clock {
 };
 
 [[noreturn]] void violation(char const* what);
-void look();
+void look(bool inside = false);
 
 class mutex {
  public:
@@ -94,6 +95,7 @@ struct driver {
     of.retain();
   }
   void arm(clock::time_point when) noexcept {
+    if (alive == 0) violation("the deadline thread is told of a deadline by a core that has gone");
     if (when >= due) return;
     due = when;
     if (!std::exchange(has_job, true)) give_job();
@@ -141,7 +143,9 @@ struct platform {
   using driver = schedule::driver;
   static std::size_t shards() noexcept { return shard_count; }
   static void point(cacheflight::core_step step) noexcept {
-    if (step == cacheflight::core_step::release) fibers.point();
+    using enum cacheflight::core_step;
+    if (step == release) look(true);
+    if (step == release || step == enter || step == stoppable || step == delivered) fibers.point();
   }
   static inline std::size_t shard_count = 1;
 };
@@ -155,12 +159,16 @@ struct cacheflight::detail::inspector {
   using flight_type = flight<schedule::platform>;
   static bool admitted(flight_type const& f) { return f.home_ != nullptr; }
   static bool unwound(flight_type const& f) { return f.unwound_; }
-  static bool stoppable(flight_type const& f) { return f.stoppable_; }
+  static bool asked_to_stop(flight_type const& f) {
+    return f.stop_ == (flight_type::stoppable | flight_type::stop_due);
+  }
   static std::size_t waiters(flight_type const& f) { return f.waiters_; }
   static bool nobody_queued(flight_type const& f) { return f.queue_.empty(); }
   static std::uint64_t& id(flight_type& f) { return f.id_; }
   static statistics& books(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].books; }
   static std::uint64_t& next_id(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].next_id; }
+  static countdown& living(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].living; }
+  static countdown& deliveries(flight_type& f) { return f.deliveries_; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
     for (std::size_t i = 0; i < c.count_; ++i) sum += c.shards_[i].table.size();
@@ -181,6 +189,7 @@ constexpr std::string_view all_operations =
     "F"   // the same, the task fails, and can be asked to stop only after it has started
     "I"   // runs a task that yields its value inside the call
     "A"   // starts a call whose completion runs wherever the flight settles, and starts another for the same key
+    "K"   // starts a call with a wait timeout whose completion runs wherever the wait ends
     "V"   // calls, and destroys its frame while it is suspended
     "T"   // runs with a timeout
     "W"   // runs with a wait timeout
@@ -190,9 +199,12 @@ constexpr std::string_view all_operations =
     "L"   // the first caller that waits leaves
     "C"   // cancel(key)
     "Z"   // clear()
-    "D";  // destroys the group
+    "D"   // destroys the group
+    "E";  // the same, and nothing but the core's own references keeps it meanwhile
 
-constexpr std::string_view calls_among = "RFIAVTWBHN";
+constexpr std::string_view calls_among = "RFIAKVTWBHN";
+constexpr bool is_callback(char kind) { return kind == 'A' || kind == 'K'; }
+constexpr bool waits_shortly(char kind) { return kind == 'W' || kind == 'B' || kind == 'K'; }
 
 struct setup {
   bool events = false;
@@ -218,7 +230,7 @@ inline void note(char const* what, char detail = ' ');
 class test_flight;
 class test_call;
 
-enum class doing : std::uint8_t { nothing, settling, cancelling, clearing, leaving, timing, entering };
+enum class doing : std::uint8_t { nothing, settling, cancelling, clearing, leaving, timing, entering, stopping };
 
 struct flight_record {
   test_flight* alive = nullptr;
@@ -238,7 +250,7 @@ struct call_record {
   char kind = 0;
   char key = 0;
   bool nested = false;
-  bool live = false, turn = false, leave_asked = false, hit = false, hit_seen = false;
+  bool entering = false, live = false, turn = false, leave_asked = false, hit = false, hit_seen = false;
   std::uint32_t leavers = 0;        // fibers that make it leave just now
   std::uint32_t closed_before = 0;  // flights that had ended when it began
 };
@@ -258,7 +270,7 @@ struct world {
   std::size_t refusals = 0;
   int entering = 0;
   int begun = 0, completed = 0;
-  bool destroyed = false, over = false, closing = false;
+  bool destroyed = false, booked = true, over = false, closing = false;
   cacheflight::statistics expected;
   bool trace = false;
 
@@ -354,23 +366,28 @@ class test_flight final : public cd::flight<platform> {
 
   /// The leader starts its task.
   void start(char kind) {
+    if (now.with.events) fibers.point();
     if (!core::may_start(*this)) return settle(cause::abandoned);
     require(++record.invoked == 1, "a task is invoked twice");
     note("invokes the task of", record.key);
     if (kind == 'I') return settle(cause::resolved);
     core::retain(*this);
-    if (kind != 'F') core::stoppable(*this);
+    if (kind != 'F') stoppable();
     std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
     require(fiber < driver::fiber, "too many tasks");
     fibers.give(fiber, [this, kind] { settle(kind == 'F' ? cause::rejected : cause::resolved); });
     fibers.point();
-    if (kind == 'F') core::stoppable(*this);
+    if (kind == 'F') stoppable();
     core::release(*this);
   }
 
   flight_record& record;
 
  private:
+  void stoppable() {
+    about const mine(doing::stopping, &record);
+    core::stoppable(*this);
+  }
   void settle(cause why) {
     about const mine(doing::settling, &record);
     note("settles", record.key);
@@ -385,21 +402,40 @@ class test_flight final : public cd::flight<platform> {
 
 void start_nested(std::size_t place, char key);
 
+/// The call is no longer entering: it returned, or its caller has gone on already.
+inline void entered(call_record& c) {
+  if (!std::exchange(c.entering, false)) return;
+  --now.entering;
+  fibers.wake();
+}
+
 class test_call final : public cd::waiter<platform> {
  public:
   explicit test_call(call_record& r) : record(r) { record.node = this; }
   ~test_call() override { record = {}; }
 
-  [[nodiscard]] bool hand_over(waiters&) noexcept override {
+  /// Two places; the callers of one take those that were released with them along.
+  [[nodiscard]] void const* place() const noexcept override {
+    static constexpr std::array<char, 2> places{};
+    return record.kind == 'R' || record.kind == 'V'                         ? &places[0]
+           : record.kind == 'A' || record.kind == 'I' || record.kind == 'F' ? &places[1]
+                                                                            : nullptr;
+  }
+
+  [[nodiscard]] bool hand_over(waiters& others) noexcept override {
     outside_of_locks("a hand-over under a lock");
     if (now.refusals && fibers.decide(2)) {
       --now.refusals;
       note("refuses a hand-over");
       return false;
     }
-    require(!record.turn, "a caller is resumed twice");
-    record.turn = true;
-    if (record.kind == 'A') {
+    give_turn();
+    if (record.kind == 'R')
+      while (auto* const other = static_cast<test_call*>(others.pop_front())) {
+        require(other->place() == place(), "released together with somebody of another place");
+        other->give_turn();
+      }
+    if (is_callback(record.kind)) {
       go_on();
     } else {
       fibers.wake();
@@ -427,19 +463,26 @@ class test_call final : public cd::waiter<platform> {
   call_record& record;
 
  private:
+  void give_turn() {
+    require(!record.turn, "a caller is resumed twice");
+    record.turn = true;
+    entered(record);
+  }
+
   void read_outcome() {
     note("goes on", record.kind);
     auto& f = static_cast<test_flight&>(*joined());
-    require(&f.record == record.joined, "another flight's outcome");
+    require(!record.joined || &f.record == record.joined, "another flight's outcome");
     if (how_left() == cd::departure::left) return require(record.leave_asked, "left without having been asked to");
     if (how_left() == cd::departure::wait_timed_out)
-      return require(record.kind == 'W' || record.kind == 'B', "timed out without a limit");
+      return require(waits_shortly(record.kind), "timed out without a limit");
     flight_record& r = f.record;
     require(r.closed && f.why() == r.why, "an outcome that was not decided under the lock");
     require(!(record.closed_before >> (&r - now.flight.data()) & 1),
             "an outcome that was decided before the call began");
-    require((f.why() == cause::resolved) == (f.value() != nullptr), "a value without success, or none");
-    if (f.value()) require(f.value().get() == &r, "another flight's value");
+    auto const value = f.why() == cause::resolved ? core::take_value(f) : f.value();
+    require((f.why() == cause::resolved) == (value != nullptr), "a value without success, or none");
+    if (value) require(value.get() == &r, "another flight's value");
     require((f.why() == cause::rejected) == (f.exception() == task_error), "another exception");
     ++r.outcomes;
     if (!now.with.events) return;
@@ -460,13 +503,18 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   auto* const node = new test_call(c);
   using std::chrono::nanoseconds;
   std::any const metadata = static_cast<int>(place);
-  cd::call const described{static_cast<std::uint64_t>(key - 'a'), &typeid(int),
+  bool const ready = is_callback(kind) || kind == 'V' || kind == 'W';
+  cd::call const described{static_cast<std::uint64_t>(key - 'a'),
+                           &typeid(int),
                            kind == 'T' || kind == 'B' ? nanoseconds(10) : cd::no_limit,
-                           kind == 'W' || kind == 'B' ? nanoseconds(10) : cd::no_limit, &metadata};
+                           waits_shortly(kind) ? nanoseconds(10) : cd::no_limit,
+                           &metadata,
+                           ready};
   auto const same = [key](cd::flight<platform> const& f) {
     return static_cast<test_flight const&>(f).record.key == key;
   };
   ++now.entering;
+  c.entering = true;
   cd::admission answer;
   {
     about const mine(doing::entering);
@@ -482,8 +530,12 @@ inline test_call* enter(char kind, char key, std::size_t place) {
       now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
     }
   }
-  --now.entering;
-  fibers.wake();
+  entered(c);
+  if (answer == cd::admission::suspended) {
+    ++now.expected.hits;
+    note("joins, suspended", key);
+    if (is_callback(kind)) return nullptr;  // may have gone on, and be another call by now
+  }
   if (answer == cd::admission::at_capacity) {
     ++now.expected.misses;
     ++now.expected.max_keys_rejected;
@@ -503,11 +555,13 @@ inline test_call* enter(char kind, char key, std::size_t place) {
     require(++f.record.leaders == 1, "two leaders");
     note("leads", key);
     f.start(c.nested ? 'I' : kind);
-  } else {
+  } else if (answer == cd::admission::joined) {
     ++now.expected.hits;
     c.hit = true;
     note("joins", key);
   }
+  if (answer == cd::admission::suspended) return node;
+  if (now.with.events) fibers.point();
   if (core::arm(*node)) return node;
   node->go_on();
   return nullptr;
@@ -525,7 +579,7 @@ inline void operation(char letter, std::size_t place) {
   if (now.destroyed) return;
   if (calls_among.find(kind) != std::string_view::npos) {
     test_call* const node = enter(kind, key, place);
-    if (!node || kind == 'A') return;
+    if (!node || is_callback(kind)) return;
     call_record& c = node->record;
     if (kind != 'V') {
       wait_for_turn(c);
@@ -544,13 +598,14 @@ inline void operation(char letter, std::size_t place) {
     ++now.completed;
     return;
   }
-  if (kind == 'D') {
+  if (kind == 'D' || kind == 'E') {
     fibers.wait([] { return now.entering == 0; });
     if (now.destroyed) return;
     about const mine(doing::clearing);
     note("destroys the group");
     now.destroyed = true;
-    now.flights->retain();  // for the books
+    now.booked = kind == 'D';
+    if (now.booked) now.flights->retain();  // for the books
     now.flights->let_go();
     fibers.wake();
     return;
@@ -599,9 +654,9 @@ inline void operation(char letter, std::size_t place) {
 
 // ---- checks ------------------------------------------------------------------------------------------------------------
 
-/// At the end of each critical section, still inside.
-inline void look() {
-  if (!now.flights) return;
+/// At the end of each critical section, still inside; and within one before anybody can see what it has done so far.
+inline void look(bool inside) {
+  if (!now.flights || driver::alive == 0) return;
   std::array<int, 2> open{};
   std::size_t joinable = 0;
   std::size_t const me = now.me();
@@ -610,15 +665,18 @@ inline void look() {
     test_flight const& f = *r.alive;
     cause const why = f.why();
     if (why == cause::open) {
+      ++joinable;
+      if (inside) continue;
       require(!r.closed, "a flight was opened again");
       require(inspector::waiters(f) > 0, "a joinable flight that nobody waits for");
       require(!inspector::nobody_queued(f), "waiters are counted that are not queued");
       require(!inspector::unwound(f), "the task has unwound and the flight is open");
-      ++joinable;
       require(++open[static_cast<std::size_t>(r.key - 'a')] == 1, "two joinable flights for one key");
     } else if (!r.closed) {
       r.closed = true;
       r.why = why;
+      // Asked by who closes it, if it can be asked by then; else by who makes it so.
+      if (inspector::asked_to_stop(f)) r.stop_decided = r.stop_due = true;
       ++now.closes[me];
       note("closes", r.key);
       doing const does = now.does[me];
@@ -638,7 +696,7 @@ inline void look() {
     } else {
       require(r.why == why, "an outcome was changed");
     }
-    if (!r.stop_decided && cd::doomed(why) && inspector::stoppable(f)) {
+    if (!r.stop_decided && inspector::asked_to_stop(f) && now.does[me] == doing::stopping && now.settles[me] == &r) {
       r.stop_decided = true;
       r.stop_due = !inspector::unwound(f);
     }
@@ -724,37 +782,60 @@ inline void subtract(cacheflight::statistics& from, cacheflight::statistics cons
   from.max_keys_rejected -= what.max_keys_rejected;
 }
 
+/// A countdown's numbers grow with what has been; what matters is their sum until it is closed, then the second alone.
+struct countdown_numbers {
+  std::int64_t begun = 0, left = 0;
+
+  void hide(cd::countdown& of) {
+    static_assert(sizeof of == sizeof *this);
+    std::memcpy(this, static_cast<void*>(&of), sizeof *this);
+    countdown_numbers const plain = left > 0 ? countdown_numbers{0, left} : countdown_numbers{begun + left, 0};
+    plain.write(of);
+  }
+  void write(cd::countdown& to) const { std::memcpy(static_cast<void*>(&to), this, sizeof *this); }
+};
+
 /// What tells states apart without a consequence is hidden while the state is read: how many flights there were.
 struct hidden {
   std::array<cacheflight::statistics, 2> books;
   cacheflight::statistics expected;
   std::array<std::uint64_t, 2> next_id;
   std::array<std::uint64_t, world::places> ids;
+  std::array<countdown_numbers, 2> living;
+  std::array<countdown_numbers, world::places> deliveries;
   int begun, completed;
 
   void hide() {
     expected = std::exchange(now.expected, {});
     now.expected.callback_failures = expected.callback_failures;
-    for (std::size_t i = 0; i < platform::shard_count; ++i) {
+    for (std::size_t i = 0; driver::alive && i < platform::shard_count; ++i) {
       books[i] = inspector::books(*now.flights, i);
       if (i == 0) subtract(inspector::books(*now.flights, 0), expected);
       next_id[i] = std::exchange(inspector::next_id(*now.flights, i), 0);
+      living[i].hide(inspector::living(*now.flights, i));
     }
     begun = std::exchange(now.begun, now.begun - now.completed);
     completed = std::exchange(now.completed, 0);
     for (std::size_t i = 0; i < ids.size(); ++i)
-      if (auto* const f = now.flight[i].alive) ids[i] = std::exchange(inspector::id(*f), 0);
+      if (auto* const f = now.flight[i].alive) {
+        ids[i] = std::exchange(inspector::id(*f), 0);
+        deliveries[i].hide(inspector::deliveries(*f));
+      }
   }
   void show() {
     now.expected = expected;
-    for (std::size_t i = 0; i < platform::shard_count; ++i) {
+    for (std::size_t i = 0; driver::alive && i < platform::shard_count; ++i) {
       inspector::books(*now.flights, i) = books[i];
       inspector::next_id(*now.flights, i) = next_id[i];
+      living[i].write(inspector::living(*now.flights, i));
     }
     now.begun = begun;
     now.completed = completed;
     for (std::size_t i = 0; i < ids.size(); ++i)
-      if (auto* const f = now.flight[i].alive) inspector::id(*f) = ids[i];
+      if (auto* const f = now.flight[i].alive) {
+        inspector::id(*f) = ids[i];
+        deliveries[i].write(inspector::deliveries(*f));
+      }
   }
 };
 inline hidden secret;
@@ -778,8 +859,7 @@ inline void declare_globals() {
   fibers.show = [] { secret.show(); };
 }
 
-inline void check_at_the_end() {
-  require(now.completed == now.begun, "a call did not complete, or twice");
+inline void check_the_books() {
   cacheflight::statistics const s = now.flights->stats();
   cacheflight::statistics const& e = now.expected;
   require(s.hits == e.hits && s.misses == e.misses && s.started == e.started && s.resolved == e.resolved &&
@@ -789,13 +869,17 @@ inline void check_at_the_end() {
   require(s.started == s.resolved + s.rejected + s.timed_out + s.cancelled, "the books do not balance");
   require(s.in_flight == 0 && s.waiters == 0 && s.detached == 0 && now.flights->size() == 0,
           "something is left at rest");
-  for (flight_record const& r : now.flight) require(r.alive == nullptr, "a flight is still there");
   now.flights->release();
+}
+
+inline void check_at_the_end() {
+  require(now.completed == now.begun, "a call did not complete, or twice");
+  for (flight_record const& r : now.flight) require(r.alive == nullptr, "a flight is still there");
+  if (now.booked) check_the_books();
   now.flights = nullptr;
   require(driver::alive == 0, "the core is still there");
   require(anchor.use_count() == 1, "a value is still there");
 }
-
 /// What follows the program: what was refused is tried again, the group goes, and nothing is left.
 inline void close() {
   while (driver::up && driver::due != driver::never) driver::round();
