@@ -148,16 +148,16 @@ class core final : public deadline_work<typename P::clock> {
         }
         if (timed) s.deadlines.reserve(1);
         ++s.books.hits;
-        join(s, *f, w, wait_until, arms ? phase::armed : phase::linking);
+        bool const armed = arms && wait_until == time_point::max();
+        join(s, *f, w, wait_until, armed ? phase::armed : phase::linking);
         if (events_) ++f->emitting_;
         std::size_t const waiters = f->waiters_;
         lock.unlock();
+        if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
         arm_deadline(wait_until);
-        if (events_) {
-          emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
-          return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};
-        }
-        return {admission::joined, arms};
+        if (!events_) return {admission::joined};
+        emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+        return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};
       }
       if (fresh.flight_ && timed) s.deadlines.reserve(2);
       bool const room = fresh.flight_ ? claim_key() : has_room();
