@@ -9,7 +9,7 @@ set(cacheflight_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 install(DIRECTORY include/cacheflight TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
-# cacheflight::asio is not exported: the package defines it where it is used, with the Boost or Asio found there.
+# cacheflight::asio and cacheflight::prometheus are not exported: the package defines them where it is used, with what is found there.
 install(TARGETS cacheflight EXPORT cacheflight-targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT cacheflight-targets NAMESPACE cacheflight:: DESTINATION "${cacheflight_cmake_dir}")
 configure_package_config_file(cmake/cacheflight-config.cmake.in cacheflight-config.cmake
@@ -19,6 +19,7 @@ install(FILES
   "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config.cmake"
   "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config-version.cmake"
   cmake/cacheflight-asio.cmake
+  cmake/cacheflight-prometheus.cmake
   DESTINATION "${cacheflight_cmake_dir}")
 
 # The pkg-config file names its prefix relative to itself, unless the folders were given as absolute paths.
