@@ -48,7 +48,9 @@ user_service::user_service(database& db, std::size_t max_keys, std::chrono::mill
     : db_(db),
       log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
-          std::bind_front(&event_log::on_event, &log_))) {}
+          std::bind_front(&event_log::on_event, &log_))) {
+  log_.attach("users", flights_);
+}
 
 void user_service::answer(httplib::Request const& asked, httplib::Response& response, std::stop_token const& gone) {
   auto const arrived = std::chrono::steady_clock::now().time_since_epoch();
@@ -60,6 +62,9 @@ void user_service::answer(httplib::Request const& asked, httplib::Response& resp
     case question::about::user: return get_user(about.user_id, about.coalesce, response, gone);
     case question::about::stats:
       return reply(response, 200, log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
+    case question::about::metrics:
+      response.status = 200;
+      return response.set_content(log_.metrics_body(), std::string(metrics_type));
     case question::about::nothing: break;
   }
   reply(response, about.refusal, problem_body(about.explanation));

@@ -4,6 +4,8 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <prometheus/text_serializer.h>
+
 #include <charconv>
 #include <cstdio>
 #include <exception>
@@ -38,11 +40,12 @@ question understand(std::string_view method, std::string_view target) {
   std::string_view const path = target.substr(0, target.find('?'));
   std::string_view const query = target.substr(path.size());
 
-  if (path != "/stats" && !path.starts_with(users)) return refuse(404, "try /user/42 or /stats");
+  if (path != "/stats" && path != "/metrics" && !path.starts_with(users))
+    return refuse(404, "try /user/42, /stats or /metrics");
   if (method != "GET") return refuse(405, "only GET is served here");
   question asked;
-  if (path == "/stats") {
-    asked.what = question::about::stats;
+  if (path == "/stats" || path == "/metrics") {
+    asked.what = path == "/stats" ? question::about::stats : question::about::metrics;
     return asked;
   }
   std::optional<std::int64_t> const id = parse_id(path.substr(users.size()));
@@ -101,9 +104,12 @@ std::string event_log::stats_body(cacheflight::statistics const& books, call_boo
   return json::serialize(body) + '\n';
 }
 
+std::string event_log::metrics_body() const { return prometheus::TextSerializer().Serialize(metrics_.Collect()); }
+
 // Keys may name people: the log gets a keyed hash, which tells them apart and nothing else.
 void event_log::on_event(cacheflight::event const& event) {
   ++counts_[static_cast<std::size_t>(event.type)];
+  durations_(event);
   bool const routine = event.type <= event_type::task_resolved;
   if (routine && !log_all_) return;
   std::string reason;

@@ -9,6 +9,7 @@
 #include <cacheflight/event.hpp>
 #include <cacheflight/group.hpp>
 #include <cacheflight/hash.hpp>
+#include <cacheflight/prometheus.hpp>
 
 #include <array>
 #include <atomic>
@@ -17,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace demo {
 
@@ -25,8 +27,9 @@ namespace demo {
 ///     GET /user/{id}               one database call, however many clients ask at once
 ///     GET /user/{id}?coalesce=0    one database call per request, for comparison
 ///     GET /stats                   the books
+///     GET /metrics                 the same for Prometheus
 struct question {
-  enum class about { user, stats, nothing };
+  enum class about { user, stats, metrics, nothing };
   about what = about::nothing;
   std::int64_t user_id = 0;
   bool coalesce = true;
@@ -35,16 +38,23 @@ struct question {
 };
 question understand(std::string_view method, std::string_view target);
 
-/// The JSON of the answers.
+/// The type of /metrics, and the JSON of the other answers.
+inline constexpr std::string_view metrics_type = "text/plain; version=0.0.4; charset=utf-8";
 std::string user_body(user const& found);
 std::string problem_body(std::string_view what);
 
-/// Counts CacheFlight's events, and logs them: the failures, or all. To be called from several threads at once.
+/// What a server tells of its group: counts CacheFlight's events, and logs them, the failures or all; has the answers to
+/// /stats and /metrics. To be called from several threads at once.
 class event_log {
  public:
   explicit event_log(bool log_all) : log_all_(log_all) {}
 
   void on_event(cacheflight::event const& event);
+
+  void attach(std::string name, cacheflight::group const& flights) {
+    metrics_.attach(std::move(name), flights, durations_);
+  }
+  std::string metrics_body() const;
 
   std::string stats_body(cacheflight::statistics const& books, call_books const& db_calls,
                          std::chrono::milliseconds db_latency) const;
@@ -53,6 +63,8 @@ class event_log {
   bool log_all_;
   cacheflight::keyed_string_hash redact_;
   std::array<std::atomic<std::uint64_t>, 8> counts_{};  // one per cacheflight::event_type
+  cacheflight::task_durations durations_;
+  cacheflight::prometheus_metrics metrics_;
 };
 
 }  // namespace demo

@@ -65,7 +65,7 @@ void announce(unsigned short port, settings const& chosen) {
             << " threads, simulated database latency " << chosen.db_latency_ms
             << " ms); Ctrl-C stops it\n\nTry, in another terminal:\n\n"
             << "  for i in $(seq 1 50); do curl -s http://localhost:" << port << "/user/42 & done; wait\n"
-            << "  curl http://localhost:" << port << "/stats\n\n"
+            << "  curl http://localhost:" << port << "/stats       # for Prometheus: /metrics\n\n"
             << "total_db_calls is then 1: fifty requests, one query.\n"
             << std::endl;
 }

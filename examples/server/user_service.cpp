@@ -38,7 +38,9 @@ user_service::user_service(database& db, std::size_t max_keys, std::chrono::mill
     : db_(db),
       log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
-          std::bind_front(&event_log::on_event, &log_))) {}
+          std::bind_front(&event_log::on_event, &log_))) {
+  log_.attach("users", flights_);
+}
 
 net::awaitable<response> user_service::answer(request const& asked) {
   std::string_view const method(asked.method_string().data(), asked.method_string().size());
@@ -47,6 +49,12 @@ net::awaitable<response> user_service::answer(request const& asked) {
   if (about.what == question::about::user) co_return co_await get_user(about.user_id, about.coalesce);
   if (about.what == question::about::stats) {
     co_return json_response(http::status::ok, log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
+  }
+  if (about.what == question::about::metrics) {
+    response metrics(http::status::ok, 11);
+    metrics.set(http::field::content_type, metrics_type);
+    metrics.body() = log_.metrics_body();
+    co_return metrics;
   }
   response refusal = problem(static_cast<http::status>(about.refusal), about.explanation);
   if (refusal.result() == http::status::method_not_allowed) refusal.set(http::field::allow, "GET");
