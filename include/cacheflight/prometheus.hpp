@@ -45,8 +45,11 @@ namespace cacheflight::inline v1 {
 /// which live as long as any of them.
 ///
 /// Thread safety: all members may be called from any thread at any time. Counting is lock-free: two relaxed additions
-/// for a flight. What costs more is that there is an `on_event` at all, hence a clock read when a call enters and
-/// another when its flight ends (figures in docs/performance.md); a group without it reads no clock for its metrics.
+/// for a flight.
+///
+/// Cost: what there is to pay for is mostly that there is an `on_event` at all: clock reads, and the delivery of each
+/// event. A flight whose task completes at once costs 1.3 times what it costs without, a join 1.2 times; without
+/// clock reads and deliveries the counting alone would be 1.03 (g++ 12 -O2, medians of one run; test/metrics/cost.cpp).
 class task_durations {
  public:
   /// Thirteen bounds from 1 ms to 10 s.

@@ -238,7 +238,7 @@ def main():
                     check([one["health"] for one in targets] == ["up", "up"], f"targets: {targets}")
                 for one in (server, hasty):
                     one.terminate()
-        except Wrong as problem:
+        except (Wrong, OSError) as problem:
             print(f"WRONG: {problem}")
             for log in sorted(name for name in os.listdir(folder) if name.endswith(".log")):
                 with open(os.path.join(folder, log)) as file:
