@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "../server/call_books.hpp"
-#include "../server/users.hpp"
+#include "../demo/call_books.hpp"
+#include "../demo/users.hpp"
 
 #include <chrono>
 #include <condition_variable>

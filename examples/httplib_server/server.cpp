@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The same user service as ../server, on cpp-httplib: a thread per connection, and handlers that block. See ../README.md.
-#include "../server/program.hpp"
-#include "../server/settings.hpp"
+#include "../demo/program.hpp"
+#include "../demo/settings.hpp"
 #include "database.hpp"
 #include "http_server.hpp"
 #include "user_service.hpp"
@@ -18,6 +18,7 @@
 #include <csignal>
 #include <iostream>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -52,8 +53,10 @@ unsigned short listen(httplib::Server& server, int port) {
   return static_cast<unsigned short>(bound);
 }
 
-void reply(httplib::Response& response, char const* problem) {
-  response.set_content(demo::problem_body(problem), "application/json");
+void write(demo::reply const& answer, httplib::Response& response) {
+  response.status = answer.status;
+  response.body = answer.body;
+  for (auto const& [name, value] : answer.headers) response.set_header(name, value);
 }
 
 void set_up(demo::http_server& server, demo::user_service& users, std::size_t threads) {
@@ -66,17 +69,25 @@ void set_up(demo::http_server& server, demo::user_service& users, std::size_t th
 
   // Requests without a body are answered before cpp-httplib looks for a route; it finds none for the others, when it has
   // read the body, and they are answered then.
-  server.set_pre_routing_handler([&server, &users](httplib::Request const& asked, httplib::Response& response) {
+  auto const answer = [&users](httplib::Request const& asked, httplib::Response& response,
+                               std::stop_token const& gone) {
+    auto const arrived = std::chrono::steady_clock::now().time_since_epoch();
+    write(users.answer(asked.method, asked.target, gone), response);
+    response.set_header("X-Arrived-Us",
+                        std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(arrived).count()));
+  };
+  server.set_pre_routing_handler([&server, answer](httplib::Request const& asked, httplib::Response& response) {
     if (asked.method != "GET") return httplib::Server::HandlerResponse::Unhandled;
-    users.answer(asked, response, server.client_gone());
+    answer(asked, response, server.client_gone());
     return httplib::Server::HandlerResponse::Handled;
   });
   server.set_error_handler(
-      httplib::Server::HandlerWithResponse([&users](httplib::Request const& asked, httplib::Response& response) {
+      httplib::Server::HandlerWithResponse([answer](httplib::Request const& asked, httplib::Response& response) {
         if (!response.body.empty()) return httplib::Server::HandlerResponse::Unhandled;  // our own
-        if (response.status == 413) reply(response, "the body is too large");
-        else if (asked.target.empty() || asked.method == "GET") reply(response, "this is not HTTP");
-        else users.answer(asked, response, {});
+        if (response.status == 413) write(demo::problem(413, "the body is too large"), response);
+        else if (asked.target.empty() || asked.method == "GET")
+          write(demo::problem(response.status, "this is not HTTP"), response);
+        else answer(asked, response, {});
         return httplib::Server::HandlerResponse::Handled;
       }));
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "../server/protocol.hpp"
+#include "../demo/live.hpp"
+#include "../demo/protocol.hpp"
 #include "database.hpp"
 #include <cacheflight/blocking.hpp>
-
-#include <httplib.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <stop_token>
+#include <string_view>
 
 namespace demo {
 
@@ -21,7 +21,7 @@ class user_service {
   user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events);
 
   /// `gone` is asked to stop when the client hangs up.
-  void answer(httplib::Request const& asked, httplib::Response& response, std::stop_token const& gone);
+  reply answer(std::string_view method, std::string_view target, std::stop_token const& gone);
 
   /// Requests that are being answered.
   int busy() const noexcept { return busy_; }
@@ -33,11 +33,15 @@ class user_service {
   }
 
  private:
-  void get_user(std::int64_t id, bool coalesce, httplib::Response& response, std::stop_token const& gone);
+  reply get_user(std::int64_t id, bool coalesce, std::stop_token const& gone);
+  reply fire(std::int64_t calls, bool coalesce, std::stop_token const& gone);
 
   database& db_;
+  std::chrono::milliseconds timeout_;
   event_log log_;
   std::atomic<int> busy_ = 0;
+  std::atomic<std::uint64_t> requests_ = 0;
+  std::atomic<bool> burst_under_way_ = false;
   std::stop_source quit_;  // for the calls that are not coalesced
   cacheflight::group flights_;
 };

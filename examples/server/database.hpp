@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "call_books.hpp"
-#include "users.hpp"
+#include "../demo/call_books.hpp"
+#include "../demo/users.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "http.hpp"
 
-#include "protocol.hpp"
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
@@ -14,8 +12,10 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/error.hpp>
+#include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 
 #include <array>
@@ -25,6 +25,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -32,6 +33,7 @@ namespace demo {
 
 namespace net = boost::asio;
 namespace beast = boost::beast;
+namespace http = beast::http;
 using net::ip::tcp;
 using namespace std::chrono_literals;
 using namespace net::experimental::awaitable_operators;
@@ -61,14 +63,14 @@ net::awaitable<void> client_gone(tcp::socket& socket) {
 }
 
 // What to tell a client whose request could not be read; nothing if it is gone, idle, or done.
-std::optional<response> complaint(error_code const& error) {
+std::optional<reply> complaint(error_code const& error) {
   if (error == http::error::end_of_stream || error == http::error::partial_message) return std::nullopt;
-  if (error == http::error::body_limit) return problem(http::status::payload_too_large, "the body is too large");
+  if (error == http::error::body_limit) return problem(413, "the body is too large");
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-    return problem(http::status::request_header_fields_too_large, "the header is too large");
+    return problem(431, "the header is too large");
   }
   static auto const& http_category = error_code(http::error::bad_method).category();
-  if (error.category() == http_category) return problem(http::status::bad_request, "this is not HTTP");
+  if (error.category() == http_category) return problem(400, "this is not HTTP");
   return std::nullopt;
 }
 
@@ -129,36 +131,32 @@ net::awaitable<void> http_server::serve(tcp::socket socket, std::shared_ptr<shar
     auto const arrived = std::chrono::steady_clock::now().time_since_epoch();
     counted const one_more(state->busy);
 
-    std::optional<response> answer = complaint(error);
+    std::optional<reply> answer = complaint(error);
     if (!error) {
       stream.expires_never();
-      // The handler turns its errors into responses: `||` waits for a *success*, and after an error would wait for the
+      // The handler turns its errors into replies: `||` waits for a *success*, and after an error would wait for the
       // client to go.
-      std::variant<response, std::monostate> outcome =
-          co_await (state->answer(parser.get()) || client_gone(stream.socket()));
-      if (auto* const answered = std::get_if<response>(&outcome)) answer = std::move(*answered);
+      std::string_view const method(parser.get().method_string().data(), parser.get().method_string().size());
+      std::string_view const target(parser.get().target().data(), parser.get().target().size());
+      std::variant<reply, std::monostate> outcome =
+          co_await (state->answer(method, target) || client_gone(stream.socket()));
+      if (auto* const answered = std::get_if<reply>(&outcome)) answer = std::move(*answered);
     }
     if (!answer) co_return;
 
     keep_alive = !error && parser.keep_alive() && !state->stopping;
-    answer->keep_alive(keep_alive);
-    answer->version(parser.get().version());
-    answer->set("X-Arrived-Us", std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(arrived).count()));
-    answer->prepare_payload();
+    http::response<http::string_body> response(static_cast<http::status>(answer->status), parser.get().version());
+    for (auto const& [name, value] : answer->headers) response.set(name, value);
+    response.body() = std::move(answer->body);
+    response.keep_alive(keep_alive);
+    response.set("X-Arrived-Us",
+                 std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(arrived).count()));
+    response.prepare_payload();
     stream.expires_after(idle_limit);
-    co_await http::async_write(stream, *answer, net::use_awaitable);
+    co_await http::async_write(stream, response, net::use_awaitable);
   }
   co_await close(stream);
 }
-
-response json_response(http::status status, std::string body) {
-  response answer(status, 11);
-  answer.set(http::field::content_type, "application/json");
-  answer.body() = std::move(body);
-  return answer;
-}
-
-response problem(http::status status, std::string_view what) { return json_response(status, problem_body(what)); }
 
 http_server::http_server(net::io_context& io, unsigned short port, handler answer)
     : io_(io), acceptor_(net::make_strand(io)), state_(std::make_shared<shared_state>(std::move(answer))) {

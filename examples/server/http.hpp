@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "../demo/protocol.hpp"
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/beast/http/message.hpp>
-#include <boost/beast/http/string_body.hpp>
 
 #include <functional>
 #include <memory>
-#include <string>
 #include <string_view>
 
 namespace demo {
-
-namespace http = boost::beast::http;
-using request = http::request<http::string_body>;
-using response = http::response<http::string_body>;
-
-/// A JSON response.
-response json_response(http::status status, std::string body);
-
-/// A JSON response that says what went wrong.
-response problem(http::status status, std::string_view what);
 
 /// A small HTTP/1.1 server: a coroutine per connection, each on a strand of its own. Every member may be called from
 /// any thread.
@@ -30,7 +19,7 @@ class http_server {
  public:
   /// Answers one request; runs on the connection's strand, and is cancelled if the client goes away. What it throws is
   /// not answered.
-  using handler = std::function<boost::asio::awaitable<response>(request const&)>;
+  using handler = std::function<boost::asio::awaitable<reply>(std::string_view method, std::string_view target)>;
 
   /// Listens on 127.0.0.1; port 0 picks a free one. Throws if the port is taken.
   http_server(boost::asio::io_context& io, unsigned short port, handler answer);

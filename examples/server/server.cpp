@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // A user service over HTTP whose concurrent requests for one user share one database call. See ../README.md.
+#include "../demo/program.hpp"
+#include "../demo/settings.hpp"
 #include "database.hpp"
 #include "http.hpp"
-#include "program.hpp"
-#include "settings.hpp"
 #include "user_service.hpp"
 
 #include <boost/asio/co_spawn.hpp>

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "../demo/live.hpp"
+#include "../demo/protocol.hpp"
 #include "database.hpp"
-#include "http.hpp"
-#include "protocol.hpp"
 #include <cacheflight/asio.hpp>
 
 #include <boost/asio/awaitable.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string_view>
 
 namespace demo {
 
@@ -19,16 +22,22 @@ class user_service {
  public:
   user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events);
 
-  boost::asio::awaitable<response> answer(request const& asked);
+  /// `method` and `target` must stay until it is done. Cancelling it leaves the flight that it waits for.
+  boost::asio::awaitable<reply> answer(std::string_view method, std::string_view target);
 
   /// Lets go of everybody who waits, who then get 503.
   void cancel_all() { flights_.clear(); }
 
  private:
-  boost::asio::awaitable<response> get_user(std::int64_t id, bool coalesce);
+  boost::asio::awaitable<reply> get_user(std::int64_t id, bool coalesce);
+  boost::asio::awaitable<reply> fire(std::int64_t calls, bool coalesce);
+  boost::asio::awaitable<void> fire_one(std::shared_ptr<burst> shots, std::size_t call, bool coalesce);
 
   database& db_;
+  std::chrono::milliseconds timeout_;
   event_log log_;
+  std::atomic<std::uint64_t> requests_ = 0;
+  std::atomic<bool> burst_under_way_ = false;
   cacheflight::group flights_;
 };
 

@@ -556,12 +556,15 @@ def malformed(run):
         expect(get(b"/user/1", b"".join(b"X-%d: x\r\n" % number for number in range(5000))),
                431 if run.kind == "asio" else 200)  # cpp-httplib limits the line, not the header
         expect(get(b"/" + b"x" * 20_000), 431 if run.kind == "asio" else 414)
-        for path in b"/", b"/nothing", b"/user", b"/users/1", b"//user/1":
+        for path in b"/nothing", b"/burst", b"/live/1", b"/user", b"/users/1", b"//user/1":
             expect(get(path), 404)
         for path in b"/user/", b"/user/x", b"/user/-1", b"/user/1/2", b"/user/99999999999999999999", b"/user/1?x=1":
             expect(get(path), 400)
         expect(get(b"/user/%2e%2e"), 400)
         expect(get(b"/user/9999999"), 404)
+        for calls in b"", b"0", b"201", b"-1", b"1x", b"1?coalesce=2":
+            expect(get(b"/burst/" + calls), 400)
+        expect(get(b"/") + get(b"/live"), 200, 200)
         expect(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400)  # TLS
         expect(b"DELETE /user/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405)
         expect(b"POST /user/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 99_999, 413)

@@ -63,7 +63,7 @@ bool parse(int argc, char** argv, settings& chosen) {
 void announce(unsigned short port, settings const& chosen) {
   std::cout << "listening on http://127.0.0.1:" << port << " (" << chosen.threads
             << " threads, simulated database latency " << chosen.db_latency_ms
-            << " ms); Ctrl-C stops it\n\nTry, in another terminal:\n\n"
+            << " ms); Ctrl-C stops it\n\nOpen that page in a browser, or try, in another terminal:\n\n"
             << "  for i in $(seq 1 50); do curl -s http://localhost:" << port << "/user/42 & done; wait\n"
             << "  curl http://localhost:" << port << "/stats       # for Prometheus: /metrics\n\n"
             << "total_db_calls is then 1: fifty requests, one query.\n"
