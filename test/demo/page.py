@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The demo's page in headless Chromium: the button is pressed, and the numbers must be the server's own.
+
+Drives chromedriver by its HTTP protocol; only the standard library is used.
+"""
+import argparse
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+from faults import Client, Server, Wrong, check, locked, wait_until
+
+LATENCY = 1000  # ms of a query: long enough for a burst on a slow machine
+TIMEOUT = 20_000  # ms of a flight
+CALLS = 100
+WIDTHS = 320, 390, 1280
+
+
+class Browser:
+    """One tab."""
+
+    def __init__(self, folder):
+        driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+        check(driver and chromium, "needs Debian's packages chromium and chromium-driver")
+        log = os.path.join(folder, "chromedriver.log")
+        with open(log, "w") as out:
+            self.process = subprocess.Popen([driver, "--port=0"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.session = None
+        try:
+            def started():
+                with open(log) as lines:
+                    return re.search(r"started successfully on port (\d+)", lines.read())
+            self.base = f"http://127.0.0.1:{wait_until(started, 'chromedriver listens').group(1)}"
+            arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+                         "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                         "--disable-sync", "--user-data-dir=" + os.path.join(folder, "profile")]
+            session = self.request("POST", "/session", {"capabilities": {"alwaysMatch": {
+                "browserName": "chrome",
+                "goog:chromeOptions": {"binary": chromium, "args": arguments},
+                "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}}})
+            self.session = "/session/" + session["sessionId"]
+        except BaseException:
+            self.quit()
+            raise
+
+    def request(self, method, path, body=None):
+        asked = urllib.request.Request(self.base + path, method=method, headers={"Content-Type": "application/json"},
+                                       data=None if body is None else json.dumps(body).encode())
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise Wrong(f"chromedriver: {json.load(error)['value']['message']}") from None
+
+    def post(self, path, **body):
+        return self.request("POST", self.session + path, body)
+
+    def open(self, url):
+        self.post("/url", url=url)
+
+    def run(self, script, *arguments):
+        return self.post("/execute/sync", script=script, args=arguments)
+
+    def devtools(self, command, **parameters):
+        return self.post("/goog/cdp/execute", cmd=command, params=parameters)
+
+    def log(self, kind):
+        """What has been added since it was read last."""
+        return self.post("/se/log", type=kind)
+
+    def text(self, selector):
+        return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def texts(self, selector):
+        return self.run("return [...document.querySelectorAll(arguments[0])].map(one => one.textContent)", selector)
+
+    def click(self, selector):
+        (element,) = self.post("/element", using="css selector", value=selector).values()
+        self.post(f"/element/{element}/click")
+
+    def expect(self, selector, text):
+        wait_until(lambda: self.text(selector) == text,
+                   lambda: f"{selector} says {text!r}, but it says {self.text(selector)!r}")
+
+    def resize(self, width, scale=1):
+        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=scale,
+                      mobile=width < 600)
+
+    def prefer(self, scheme):
+        self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def take_picture(self, file):
+        wait_until(lambda: self.run("return at('chart').viewBox.baseVal.width === at('chart').clientWidth"),
+                   "the chart is drawn again")
+        height = self.run("return Math.ceil(document.body.getBoundingClientRect().height)")
+        width = self.run("return innerWidth")
+        picture = self.devtools("Page.captureScreenshot", captureBeyondViewport=True,
+                                clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1})
+        with open(file, "wb") as out:
+            out.write(base64.b64decode(picture["data"]))
+
+    def quit(self):
+        try:
+            if self.session:
+                self.request("DELETE", self.session)
+        finally:
+            self.process.terminate()
+            self.process.wait()
+
+
+def milliseconds(text):
+    """Of `303 ms` or `1.05 s`."""
+    found = re.fullmatch(r"(\d{1,3}) ms|(\d+\.\d\d) s", text)
+    check(found, f"{text!r} is not a time")
+    return int(found[1]) if found[1] else 1000 * float(found[2])
+
+
+def expect_burst(server, browser):
+    """The button fires two bursts, and the page shows what they cost."""
+    before = server.stats()
+    browser.click("#fire")
+    browser.expect("#burst-state", "done")
+    after = server.stats()
+    gained = {name: after[name] - before[name] for name in ("total_db_calls", "misses", "hits")}
+    check(gained == {"total_db_calls": CALLS + 1, "misses": 1, "hits": CALLS - 1}, f"the server's books say {gained}")
+    for mode, executions in ("without", CALLS), ("with", 1):
+        cells = browser.texts(f"#{mode} td")
+        check(cells[:3] == [mode, str(CALLS), str(executions)], f"the page says {cells}")
+        median, most = map(milliseconds, cells[3:])
+        check(LATENCY <= median <= most < 10 * LATENCY, f"the latencies are {cells[3:]}")
+    # In all: one request, at the server's start, came before the page.
+    for tile, value in ("requests", 2 * CALLS + 1), ("executions", CALLS + 2), ("saved", CALLS - 1), ("waiters", 0):
+        browser.expect("#" + tile, str(value))
+    browser.expect("#window", f"Last 60 s: {2 * CALLS} requests, {CALLS + 1} executions.")
+    for kind in "requests", "executions":
+        bars = browser.run("return [...document.querySelectorAll(arguments[0])].map(bar => bar.height.baseVal.value)",
+                           f"#chart rect.{kind}")
+        check(bars and max(bars) > 50, f"the chart's bars for {kind}: {bars}")
+
+
+def expect_flights(server, browser, database, pictures):
+    """A flight in progress is shown, its key is not; a second burst is refused."""
+    browser.expect("#more", "None.")
+    with locked(database):
+        waiting = [client.ask("/user/7") for client in server.clients(12)]
+        waiting += [client.ask("/user/8") for client in server.clients(3)]
+        browser.expect("#in-flight", "2")
+        wait_until(lambda: sorted(browser.texts("#flights td:nth-child(2)")) == ["12", "3"],
+                   lambda: f"the flights have 12 and 3 waiters, but they have {browser.texts('#flights td')}")
+        keys = browser.texts("#flights td:first-child")
+        check(all(re.fullmatch("#[0-9a-f]{16}", key) for key in keys) and len(set(keys)) == 2, f"the keys are {keys}")
+        for row in range(1, 3):
+            age, left = map(milliseconds, browser.texts(f"#flights tr:nth-child({row}) td:nth-child(n+3)"))
+            check(age > 0 and abs(age + left - TIMEOUT) < 20, f"{age} ms old with {left} ms left of {TIMEOUT}")
+        check("user:" not in browser.run("return document.body.textContent"), "the page shows a key")
+        expect_to_fit(browser, pictures)
+
+        other = Client(server.port).ask("/burst/1?coalesce=0")
+        server.wait_for(active_db_calls=3)
+        browser.click("#fire")
+        browser.expect("#burst-state", "not done: another burst is under way")
+    server.collect(waiting + [other])
+    for client in waiting + [other]:
+        client.close()
+    browser.expect("#more", "None.")
+    check(browser.texts("#flights td") == [], "flights are shown that are over")
+
+
+def luminance(colour):
+    def linear(part):
+        part = int(part) / 255
+        return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+    red, green, blue = map(linear, re.findall(r"\d+", colour)[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def expect_to_fit(browser, pictures):
+    """No sideways scrolling, light or dark text that can be read."""
+    papers = []
+    for scheme in "light", "dark":
+        browser.prefer(scheme)
+        for width in WIDTHS:
+            browser.resize(width)
+            inner, needed = browser.run("return [innerWidth, document.documentElement.scrollWidth]")
+            check(inner == width and needed <= width, f"{needed} px are needed where there are {inner} of {width}")
+        for selector, behind in ("p", "body"), (".soft", "body"), ("button", "button"), (".tiles b", ".tiles div"):
+            ink, paper = browser.run("""
+                const style = selector => getComputedStyle(document.querySelector(selector));
+                return [style(arguments[0]).color, style(arguments[1]).backgroundColor]""", selector, behind)
+            dark, light = sorted(map(luminance, (ink, paper)))
+            contrast = (light + 0.05) / (dark + 0.05)
+            check(contrast >= 4.5, f"{selector} on {behind} has a contrast of {contrast:.1f} ({scheme})")
+        papers.append(browser.run("return getComputedStyle(document.body).backgroundColor"))
+        if pictures:
+            for width in 390, 800:
+                browser.resize(width, scale=1.5)
+                browser.take_picture(os.path.join(pictures, f"page-{width}-{scheme}.png"))
+    check(papers[0] != papers[1], "dark looks like light")
+    browser.prefer("light")
+    browser.resize(390)
+
+
+def expect_silence(server, browser):
+    """Nothing on the console, nothing asked of other hosts; what would be there is seen."""
+    complaints = browser.log("browser")
+    refused = "409 (Conflict)"  # the burst that had to be refused: Chromium logs each such answer itself
+    check([one for one in complaints if refused not in one["message"]] == [], f"on the console: {complaints}")
+    events = [json.loads(one["message"])["message"] for one in browser.log("performance")]
+    home = f"http://127.0.0.1:{server.port}/"
+    urls = {one["params"]["request"]["url"] for one in events  # Chromium's own first page asks for more
+            if one["method"] == "Network.requestWillBeSent" and one["params"]["documentURL"] == home}
+    check({home, home + "live", home + "burst/100?coalesce=1"} <= urls, f"the log is incomplete: {urls}")
+    foreign = {url for url in urls if not url.startswith((home, "data:"))}
+    check(not foreign, f"other hosts were asked: {foreign}")
+
+    browser.run("console.error('seeded'); fetch('http://elsewhere.invalid/').catch(() => {})")
+    seen = []
+    wait_until(lambda: seen.extend(one["message"] for one in browser.log("browser")) or
+               any("seeded" in one for one in seen) and any("Content Security Policy" in one for one in seen),
+               lambda: f"an error and a refused request are on the console: {seen}")
+
+
+def test(program, folder, pictures):
+    database = os.path.join(folder, "users.sqlite3")
+    options = {"db_latency_ms": LATENCY, "timeout_ms": TIMEOUT, "busy_timeout_ms": 60_000}
+    server = Server(program, database, os.path.join(folder, "server.log"), options, None, 0)
+    try:
+        browser = Browser(folder)
+        try:
+            browser.resize(390)
+            browser.open(f"http://127.0.0.1:{server.port}/")
+            browser.expect("#requests", "1")
+            expect_burst(server, browser)
+            expect_flights(server, browser, database, pictures)
+            expect_silence(server, browser)
+            server.terminate()
+            server.expect_end(10)
+            browser.expect("#connection", "The server does not answer.")
+        finally:
+            browser.quit()
+    finally:
+        server.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program", help="demo_server or demo_httplib_server")
+    parser.add_argument("--pictures", metavar="FOLDER", help="where to put pictures of the page")
+    given = parser.parse_args()
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="demo_page.", ignore_cleanup_errors=True) as folder:
+        try:
+            test(given.program, folder, given.pictures)
+        except (Wrong, OSError) as error:
+            print(f"WRONG: {error}")
+            for name in "server.log", "chromedriver.log":
+                with open(os.path.join(folder, name)) as log:
+                    print("".join(f"  | {line}" for line in log.readlines()[-20:]), end="")
+            return 1
+    print(f"the page is right ({time.monotonic() - start:.1f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
