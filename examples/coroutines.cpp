@@ -2,6 +2,9 @@
 //
 // The front for every C++20 coroutine. `lazy` stands for the coroutine type of your own library: CacheFlight knows nothing
 // of it, awaits it in the task, and is awaited from it.
+//
+// Prints:
+//     100 coroutines, 100 right answers on their own thread, 1 execution(s)
 #include <cacheflight/coroutine.hpp>
 
 #include <condition_variable>

@@ -2,6 +2,15 @@
 //
 // Metrics: two groups, one place for Prometheus to look. prometheus-cpp's server is on 127.0.0.1, on a free port; with a port
 // as the argument it is there, and stays until Enter is pressed, so that a browser or Prometheus can have a look.
+//
+// Prints:
+//     …
+//     cacheflight_hit_total{group="users"} 7
+//     …
+//     cacheflight_miss_total{group="users"} 1
+//     …
+//     cacheflight_error_total{group="orders"} 1
+//     …
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/prometheus.hpp>
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // 100 concurrent callers of one key, one execution of the task.
+//
+// Prints:
+//     100 callers, 100 right answers, 1 execution(s)
 #include <cacheflight/asio.hpp>
 
 #include <boost/asio.hpp>

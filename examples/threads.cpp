@@ -2,6 +2,10 @@
 //
 // The front for threads: `run` blocks. Eight threads, one execution; one that does not want to wait so long, one that is
 // stopped; a task that runs on another thread than the one that asked first.
+//
+// Prints:
+//     8 threads, 1 execution(s), the same object: true
+//     one timed out, one was stopped, the first got its page all the same: true
 #include <cacheflight/blocking.hpp>
 
 #include <chrono>

@@ -169,10 +169,13 @@ void event_log::track(cacheflight::event const& event) {
 }
 
 std::vector<flight_view> event_log::flights() const {
-  auto const now = std::chrono::steady_clock::now();
   std::vector<flight_view> views;
-  std::lock_guard const lock(mutex_);
-  for (auto const& [id, one] : flights_) views.push_back({redacted(one.key_hash), one.waiters, now - one.begun});
+  {
+    std::lock_guard const lock(mutex_);
+    auto const now = std::chrono::steady_clock::now();
+    for (auto const& [id, one] : flights_) views.push_back({redacted(one.key_hash), one.waiters, now - one.begun});
+  }
+  std::sort(views.begin(), views.end(), [](flight_view const& a, flight_view const& b) { return a.age > b.age; });
   return views;
 }
 

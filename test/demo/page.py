@@ -152,9 +152,10 @@ def expect_flights(server, browser, database, pictures):
     browser.expect("#more", "None.")
     with locked(database):
         waiting = [client.ask("/user/7") for client in server.clients(12)]
+        server.wait_for(waiters=12)
         waiting += [client.ask("/user/8") for client in server.clients(3)]
         browser.expect("#in-flight", "2")
-        wait_until(lambda: sorted(browser.texts("#flights td:nth-child(2)")) == ["12", "3"],
+        wait_until(lambda: browser.texts("#flights td:nth-child(2)") == ["12", "3"],  # the oldest first
                    lambda: f"the flights have 12 and 3 waiters, but they have {browser.texts('#flights td')}")
         keys = browser.texts("#flights td:first-child")
         check(all(re.fullmatch("#[0-9a-f]{16}", key) for key in keys) and len(set(keys)) == 2, f"the keys are {keys}")
