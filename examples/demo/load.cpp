@@ -174,12 +174,12 @@ std::string fault(reply const& one, std::int64_t user, std::string& expected) {
 }
 
 void print_head(std::int64_t user, std::int64_t latency_ms) {
-  std::printf("Bursts of simultaneous GET /user/%lld; each database call has a simulated latency of %lld ms.\n\n",
+  std::printf("Bursts of simultaneous GET /user/%lld.\nEach database call has a simulated latency of %lld ms.\n\n",
               static_cast<long long>(user), static_cast<long long>(latency_ms));
-  std::printf("%-20s %9s %11s %9s %9s %9s %9s\n", "", "", "arrival", "queries", "wall", "p50", "p95");
-  std::printf("%-20s %9s %11s %9s %9s %9s %9s %7s\n", "mode", "requests", "spread ms", "executed", "ms", "ms", "ms",
+  std::printf("%-19s %8s %9s %8s %7s %6s %6s\n", "", "", "arrival", "queries", "wall", "p50", "p95");
+  std::printf("%-19s %8s %9s %8s %7s %6s %6s %6s\n", "mode", "requests", "spread ms", "executed", "ms", "ms", "ms",
               "errors");
-  std::printf("%s\n", std::string(90, '-').c_str());
+  std::printf("%s\n", std::string(76, '-').c_str());
 }
 
 /// One line of the table; false if anything was wrong.
@@ -208,7 +208,7 @@ bool measure(tcp::endpoint const& server, std::int64_t user, int requests, bool 
   std::sort(arrivals.begin(), arrivals.end());
   double const spread = arrivals.empty() ? 0.0 : static_cast<double>(arrivals.back() - arrivals.front()) / 1000;
 
-  std::printf("%-20s %9d %11.1f %9lld %9.0f %9.0f %9.0f %7zu\n", coalesce ? "with CacheFlight" : "without CacheFlight",
+  std::printf("%-19s %8d %9.1f %8lld %7.0f %6.0f %6.0f %6zu\n", coalesce ? "with CacheFlight" : "without CacheFlight",
               requests, spread, static_cast<long long>(queries), milliseconds(shots.wall()), percentile(50),
               percentile(95), faults.size());
   for (std::size_t i = 0; i < std::min<std::size_t>(faults.size(), 3); ++i)
