@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """prints.py SOURCE COMMAND...: runs an example, which must succeed and print what the head of its source says.
 
-That is the block of lines after `// Prints:`, indented by four blanks; in it `…` stands for anything.
+That is the block of lines after `// Prints:`, indented by four blanks. In it `…` stands for anything, and alone in a
+line for any lines.
 """
 import re
 import subprocess
@@ -26,13 +27,10 @@ def main():
     if ran.returncode:
         print(f"exit status {ran.returncode}")
         return 1
-    printed = ran.stdout.splitlines()
-    for number in range(max(len(expected), len(printed))):
-        wanted = expected[number] if number < len(expected) else "nothing"
-        got = printed[number] if number < len(printed) else "nothing"
-        if not re.fullmatch(re.escape(wanted).replace("…", ".+"), got):
-            print(f"line {number + 1}: {got!r} instead of {wanted!r}")
-            return 1
+    pattern = "".join("(.*\n)*?" if line == "…" else re.escape(line).replace("…", ".+") + "\n" for line in expected)
+    if not re.fullmatch(pattern, ran.stdout):
+        print("instead of:", *expected, sep="\n")
+        return 1
     return 0
 
 
