@@ -536,6 +536,19 @@ def flood(run):
 
 
 @scenario
+def burst_left(run):
+    """A client leaves in the middle of the page's burst."""
+    with run.server() as server:
+        with locked(run.database):
+            clients = [client.ask("/burst/50") for client in server.clients(1)]
+            server.wait_for(waiters=50, in_flight_keys=1, active_db_calls=1)
+            expect_answers(server, [client.ask("/burst/1") for client in server.clients(1)], 409, "under way")
+            vanish(clients)
+            server.closed += 1
+        wait_until(lambda: server.get("/burst/1").status == 200, "the next burst is served")
+
+
+@scenario
 def malformed(run):
     """Requests that are none, half ones, and many at once."""
     with run.server() as server:
