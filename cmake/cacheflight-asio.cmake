@@ -2,9 +2,10 @@
 # package both use this file, so that they agree on what is accepted.
 #
 # CACHEFLIGHT_STANDALONE_ASIO: use standalone Asio instead of Boost.Asio.
-# Sets cacheflight_asio_FOUND and, if that is false, cacheflight_asio_NOT_FOUND_MESSAGE.
+# Sets cacheflight_asio_FOUND, and cacheflight_asio_DEPENDENCY or cacheflight_asio_NOT_FOUND_MESSAGE.
 
 set(cacheflight_asio_FOUND FALSE)
+set(cacheflight_asio_DEPENDENCY cacheflight::asio_headers)
 if(CACHEFLIGHT_STANDALONE_ASIO)
   find_path(CACHEFLIGHT_ASIO_INCLUDE_DIR asio/version.hpp DOC "Folder that holds asio.hpp")
   mark_as_advanced(CACHEFLIGHT_ASIO_INCLUDE_DIR)

@@ -8,8 +8,9 @@ set(cacheflight_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 
 install(DIRECTORY include/cacheflight TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(FILES gdb/cacheflight.py DESTINATION "${CMAKE_INSTALL_DATADIR}/cacheflight/gdb")
 
-# cacheflight::asio and cacheflight::prometheus are not exported: the package defines them where it is used, with what is found there.
+# The parts are not exported: the package defines them where it is used, with what is found there.
 install(TARGETS cacheflight EXPORT cacheflight-targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT cacheflight-targets NAMESPACE cacheflight:: DESTINATION "${cacheflight_cmake_dir}")
 configure_package_config_file(cmake/cacheflight-config.cmake.in cacheflight-config.cmake
@@ -18,9 +19,11 @@ write_basic_package_version_file(cacheflight-config-version.cmake COMPATIBILITY 
 install(FILES
   "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config.cmake"
   "${CMAKE_CURRENT_BINARY_DIR}/cacheflight-config-version.cmake"
-  cmake/cacheflight-asio.cmake
-  cmake/cacheflight-prometheus.cmake
   DESTINATION "${cacheflight_cmake_dir}")
+
+foreach(part IN LISTS cacheflight_parts)
+  install(FILES cmake/cacheflight-${part}.cmake DESTINATION "${cacheflight_cmake_dir}")
+endforeach()
 
 # The pkg-config file names its prefix relative to itself, unless the folders were given as absolute paths.
 if(IS_ABSOLUTE "${cacheflight_pkgconfig_dir}")
@@ -37,3 +40,16 @@ else()
 endif()
 configure_file(cmake/cacheflight.pc.in cacheflight.pc @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/cacheflight.pc" DESTINATION "${cacheflight_pkgconfig_dir}")
+
+# cpack -G DEB, in the build folder, makes libcacheflight-dev, the same for all architectures.
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_GENERATOR DEB)
+  set(CPACK_PACKAGE_NAME libcacheflight-dev)
+  set(CPACK_PACKAGE_CONTACT "CacheFlight contributors")
+  set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
+  set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libboost1.81-dev, libssl-dev, prometheus-cpp-dev, gdb")
+  include(CPack)
+endif()

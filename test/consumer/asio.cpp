@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A program that uses the Asio front.
+#ifdef SINGLE_HEADER
+#include SINGLE_HEADER
+#else
 #include <cacheflight/asio.hpp>
 #include <cacheflight/cacheflight.hpp>
 #include <cacheflight/version.hpp>
+#endif
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
