@@ -26,7 +26,8 @@ try:
     gdb.execute("run")
     gdb.execute("up")
     expect(show("idle"), "= cacheflight group, flights up: 0, detached tasks: 0\n")
-    expect(show("numbers"), "flights up: 1, detached tasks: 0 = {[7] = joinable, waiters: 1, id: ")
+    expect(show("numbers"), "flights up: 90, detached tasks: 0 = {",
+           *(f"[{number}] = joinable, waiters: 1, id: " for number in range(90)))
     texts = show("texts")
     expect(texts, "= cacheflight group, flights up: 3, detached tasks: 0 = {",
            '["user:42"] = joinable, waiters: 2, id: ', '["user:43"] = joinable, waiters: 1, id: ')

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task, `numbers` has one, `idle` none.
+// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task, `numbers` has 90, `idle` none.
 #include <cacheflight/callback.hpp>
 #include <cacheflight/group.hpp>
 
@@ -22,7 +22,7 @@ int main() {
   texts.start("user:42", task, ignore);
   texts.start("user:43", task, ignore);
   texts.start("user:44", task, ignore);
-  numbers.start(7, task, ignore);
+  for (int number = 0; number < 90; ++number) numbers.start(number, task, ignore);
   stop_here();
   texts.cancel("user:44");
   stop_here();
