@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task, `numbers` has 90, `idle` none.
+// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task; `numbers` has 90, `idle`
+// none.
 #include <cacheflight/callback.hpp>
 #include <cacheflight/group.hpp>
 
