@@ -6,7 +6,7 @@
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/sha256.hpp>
 
-#include <algorithm>
+#include <array>
 #include <charconv>
 #include <concepts>
 #include <cstddef>
@@ -53,17 +53,21 @@ consteval void require_key_part() {
                 "these.");
 }
 
-/// Text of these characters that looks like nothing else is written as it is.
+/// Which characters are written as they are.
+inline constexpr auto plain_characters = [] {
+  std::array<bool, 256> plain{};
+  for (char const c : std::string_view("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@"))
+    plain[static_cast<unsigned char>(c)] = true;
+  return plain;
+}();
+
+/// Plain text that looks like nothing else.
 [[nodiscard]] constexpr bool is_bare(std::string_view text) noexcept {
-  auto const digit = [](char c) noexcept { return c >= '0' && c <= '9'; };
-  auto const plain = [&](char c) noexcept {
-    return digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           std::string_view("_-./@").find(c) != std::string_view::npos;
-  };
-  if (text.empty() || text == "true" || text == "false" || text == "null" || !std::ranges::all_of(text, plain))
-    return false;
+  if (text.empty() || text == "true" || text == "false" || text == "null") return false;
+  for (char const c : text)
+    if (!plain_characters[static_cast<unsigned char>(c)]) return false;
   std::string_view const number = text.substr(text.front() == '-' ? 1 : 0);
-  return number.empty() || !std::ranges::all_of(number, digit);
+  return number.empty() || number.find_first_not_of("0123456789") != std::string_view::npos;
 }
 
 inline void append_text(std::string& key, std::string_view text) {

@@ -1,5 +1,6 @@
 # The driver of the tests consumer.*: cmake -DMODE=<mode> ... -P run.cmake. See CMakeLists.txt beside it for the settings.
 
+cmake_minimum_required(VERSION 3.25)
 set(here "${CMAKE_CURRENT_LIST_DIR}")
 set(prefix "${WORK}/installed")
 
@@ -48,6 +49,7 @@ function(use_pkg_config prefix)
 endfunction()
 
 set(configured "${WORK}/tests_off")
+set(libraries Threads Boost OpenSSL prometheus-cpp) # what the core and its parts are made with, in the order in which it is looked for
 set(no_libraries)
 foreach(library IN ITEMS Boost OpenSSL GTest rapidcheck Python3 PkgConfig SQLite3 prometheus-cpp)
   list(APPEND no_libraries -DCMAKE_DISABLE_FIND_PACKAGE_${library}=ON)
@@ -115,14 +117,14 @@ elseif(MODE STREQUAL "tests_off")
       if(first MATCHES "^(DOWNLOAD|FetchContent|ExternalProject)$")
         message(FATAL_ERROR "consumer.tests_off: ${call}")
       endif()
-    elseif(command STREQUAL "find_package" AND first MATCHES "^(Threads|Boost|OpenSSL|prometheus-cpp)$")
+    elseif(command STREQUAL "find_package" AND first IN_LIST libraries)
       list(APPEND looked_for ${first})
     elseif(NOT command STREQUAL "find_program" OR call MATCHES "\"REQUIRED\"") # ccache is used if it is there
       message(FATAL_ERROR "consumer.tests_off: ${call}")
     endif()
   endforeach()
   list(REMOVE_DUPLICATES looked_for)
-  if(NOT looked_for STREQUAL "Threads;Boost;OpenSSL;prometheus-cpp")
+  if(NOT looked_for STREQUAL libraries)
     message(FATAL_ERROR "consumer.tests_off: the trace shows only these find_packages: ${looked_for}")
   endif()
 elseif(MODE STREQUAL "deb")

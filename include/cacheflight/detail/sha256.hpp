@@ -24,20 +24,22 @@ namespace cacheflight::inline v1::detail {
                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::array<std::uint32_t, 64> w{};
 
-  // The message, one bit, zeros, and its length in bits: byte `at` of that.
-  std::size_t const padded = (text.size() + 9 + 63) / 64 * 64;
-  auto const byte = [&](std::size_t at) noexcept -> std::uint32_t {
-    if (at < text.size()) return static_cast<unsigned char>(text[at]);
-    if (at == text.size()) return 0x80;
-    if (at < padded - 8) return 0;
-    return static_cast<std::uint32_t>((std::uint64_t{text.size()} * 8) >> (8 * (padded - 1 - at))) & 0xff;
-  };
+  // The blocks that are full of text, then one or two with the rest, one bit, zeros, and the length in bits.
+  std::array<char, 128> end{};
+  std::size_t const full = text.size() / 64, rest = text.size() % 64;
+  std::size_t const ends = rest < 56 ? 1 : 2;
+  for (std::size_t i = 0; i < rest; ++i) end[i] = text[full * 64 + i];
+  end[rest] = static_cast<char>(0x80);
+  for (std::size_t i = 0; i < 8; ++i)
+    end[ends * 64 - 1 - i] = static_cast<char>((std::uint64_t{text.size()} * 8) >> (8 * i) & 0xff);
 
-  for (std::size_t block = 0; block < padded; block += 64) {
-    for (std::size_t i = 0; i < 16; ++i) {
-      std::size_t const at = block + 4 * i;
-      w[i] = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
-    }
+  for (std::size_t block = 0; block < full + ends; ++block) {
+    char const* const from = block < full ? text.data() + block * 64 : end.data() + (block - full) * 64;
+    auto const byte = [from](std::size_t at) noexcept {
+      return static_cast<std::uint32_t>(static_cast<unsigned char>(from[at]));
+    };
+    for (std::size_t i = 0; i < 64; i += 4)
+      w[i / 4] = byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3);
     for (std::size_t i = 16; i < 64; ++i) {
       std::uint32_t const a = w[i - 15], b = w[i - 2];
       w[i] = w[i - 16] + (std::rotr(a, 7) ^ std::rotr(a, 18) ^ (a >> 3)) + w[i - 7] +
