@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The parts of scripts/docs that are not a command line: see there."""
+import html.parser
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = re.compile(r"^\s*(```|~~~)")
+
+
+def slug(heading):
+    """The fragment that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def page_of(path):
+    """The name of a Markdown file's page in the site: contract for docs/contract.md, examples for examples/README.md."""
+    if path == Path("README.md"):
+        return "index"
+    return path.parent.name if path.stem == "README" else path.stem.lower()
+
+
+def in_site(path):
+    return path.suffix == ".md" and (ROOT / path).is_file()
+
+
+# ---- filter: what doxygen gets to see of a file ----
+
+
+def filter_header(text):
+    """Without the inline namespace and what is defaulted; a comment at the head of a header is about the header."""
+    text = text.replace("namespace cacheflight::inline v1", "namespace cacheflight")
+    text = re.sub(r"^ +[^/\n]*= default;$", "", text, flags=re.MULTILINE)
+    return re.sub(r"(#pragma once\n)\n(?=///)", r"\1/// @file\n", text, count=1)
+
+
+def filter_page(text, path):
+    """Headings get the fragments that they have on GitHub; links point to where the site has their target."""
+    page = page_of(path)
+
+    def link(match):
+        target, _, fragment = match[2].partition("#")
+        if re.match(r"[a-z]+:", target):
+            return match[0]
+        if not target:
+            return f"{match[1]}({page}.html#{page}-{fragment})"
+        file = Path(os.path.normpath(path.parent / target))
+        if in_site(file):
+            name = page_of(file)
+            return f"{match[1]}({name}.html{f'#{name}-{fragment}' if fragment else ''})"
+        return f"{match[1]}(files/{file})"
+
+    lines, fenced, first = [], False, True
+    for line in text.splitlines():
+        if FENCE.match(line):
+            fenced = not fenced
+        elif not fenced:
+            heading = re.match(r"(#+) +(.*)", line)
+            if heading:
+                label = f"{page}-{slug(heading[2])}" if not first else "mainpage" if page == "index" else page
+                line, first = f"{line} {{#{label}}}", False
+            line = re.sub(r"(\[[^\]]*\])\(([^)\s]+)\)", link, line)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def filter_file(name):
+    path = Path(os.path.relpath(name, ROOT))
+    text = (ROOT / path).read_text(encoding="utf-8")
+    sys.stdout.write(filter_header(text) if path.suffix == ".hpp" else filter_page(text, path))
+
+
+# ---- links ----
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.names = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("href", "src") and value:
+                self.links.append(value)
+            elif name in ("id", "name") and value:
+                self.names.add(value)
+
+
+def copy_linked_files(site):
+    """What the pages link to and is no page, such as an example's source."""
+    for page in site.glob("*.html"):
+        for link in set(re.findall(r'(?:href|src)="files/([^"#]+)"', page.read_text(encoding="utf-8"))):
+            source, target = ROOT / link, site / "files" / link
+            if source.is_dir():
+                target = target / "index.html"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                rows = "".join(f'<li><a href="{f.name}">{f.name}</a></li>' for f in sorted(source.iterdir()) if f.is_file())
+                target.write_text(f"<!doctype html><title>{link}</title><h1>{link}</h1><ul>{rows}</ul>", encoding="utf-8")
+                for file in source.iterdir():
+                    if file.is_file():
+                        (target.parent / file.name).write_bytes(file.read_bytes())
+            elif source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+
+
+def check_links(site):
+    """Names each link of the site whose target does not exist; returns how many there are, and how many were looked at."""
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    dead, seen = 0, 0
+    for path, page in sorted(pages.items()):
+        for link in page.links:
+            url = urllib.parse.urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            seen += 1
+            target = path.parent / urllib.parse.unquote(url.path) if url.path else path
+            target = Path(os.path.normpath(target))
+            if target.is_dir():
+                target = target / "index.html"
+            fragment = urllib.parse.unquote(url.fragment)
+            if not target.is_file():
+                print(f"{path.relative_to(site)}: {link}: there is no {target.relative_to(site)}")
+            elif fragment and target in pages and fragment not in pages[target].names:
+                print(f"{path.relative_to(site)}: {link}: {target.relative_to(site)} has no #{fragment}")
+            else:
+                continue
+            dead += 1
+    return dead, seen
+
+
+def links(site):
+    site = Path(site).resolve()
+    copy_linked_files(site)
+    dead, seen = check_links(site)
+    print(f"{seen} internal links, {dead} dead")
+    return dead == 0 and seen > 0
+
+
+# ---- compile times ----
+
+COMPILERS = ["g++", "clang++-19"]
+
+
+def foreign_headers(header):
+    """The headers of others that one of ours includes, directly or through others of ours."""
+    foreign, seen, todo = set(), set(), [header]
+    while todo:
+        text = (ROOT / "include" / todo.pop()).read_text(encoding="utf-8")
+        for name in re.findall(r"^\s*#\s*include <([^>]+)>", text, re.MULTILINE):
+            if not name.startswith("cacheflight/"):
+                foreign.add(name)
+            elif name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return sorted(foreign)
+
+
+def seconds_of(compiler, includes, rounds):
+    """The least CPU seconds of some compilations of a file that includes these and nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "file.cpp")
+        source.write_text("".join(f"#include <{header}>\n" for header in includes), encoding="utf-8")
+        command = [compiler, "-std=c++20", "-O2", "-I", str(ROOT / "include"), "-c", str(source), "-o", os.devnull]
+        times = []
+        for _ in range(rounds):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+        return min(times)
+
+
+def compile_times(rounds):
+    public = sorted(p.name for p in (ROOT / "include/cacheflight").glob("*.hpp"))
+    rows = [("the standard headers that `cacheflight.hpp` includes, alone", foreign_headers("cacheflight/cacheflight.hpp"))]
+    rows += [(f"`cacheflight/{name}`", [f"cacheflight/{name}"]) for name in public]
+    # Standalone Asio's are not installed, and would be too old.
+    boost = [name for name in foreign_headers("cacheflight/asio.hpp") if not name.startswith("asio")]
+    rows += [("the headers of others that `asio.hpp` includes, alone", boost),
+             ("all of `boost/asio.hpp`, for comparison", ["boost/asio.hpp"])]
+    print(f"| seconds of CPU time | {' | '.join(COMPILERS)} |")
+    print("|---|" + "--:|" * len(COMPILERS))
+    for name, includes in rows:
+        cells = []
+        for compiler in COMPILERS:
+            try:
+                cells.append(f"{seconds_of(compiler, includes, rounds):.2f}")
+            except subprocess.CalledProcessError:  # an optional header whose library is not installed
+                cells.append("–")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    if command == "filter":
+        filter_file(*arguments)
+    elif command == "links":
+        sys.exit(not links(*arguments))
+    elif command == "compile-times":
+        compile_times(int(arguments[0]))

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+/// What the pages of the documentation speak of without showing it: a user, a thread pool, a coroutine type.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <coroutine>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <mutex>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace docs {
+
+struct user {
+  std::string id, name;
+};
+
+/// Keeps what is written to std::cout, to be compared with what a page says.
+class printed {
+ public:
+  printed() : before_(std::cout.rdbuf(text_.rdbuf())) {}
+  printed(printed const&) = delete;
+  printed& operator=(printed const&) = delete;
+  ~printed() { std::cout.rdbuf(before_); }
+  [[nodiscard]] std::string text() const { return text_.str(); }
+
+ private:
+  std::ostringstream text_;
+  std::streambuf* before_;
+};
+
+/// The text of a block of output; ctest runs the program where these are.
+[[nodiscard]] inline std::string page_says(char const* file) {
+  std::ifstream in(file);
+  EXPECT_TRUE(in) << "cannot open " << file << ": run this through ctest";
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// One thread that does what it is given, and all of it before it is destroyed.
+class pool {
+ public:
+  ~pool() { push(nullptr); }
+  void push(std::function<void()> f) {
+    {
+      std::lock_guard const lock(mutex_);
+      queue_.push_back(std::move(f));
+    }
+    changed_.notify_one();
+  }
+  void post(std::function<void()> f) { push(std::move(f)); }
+  [[nodiscard]] bool is_this_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
+
+ private:
+  void run() {
+    for (;;) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return !queue_.empty(); });
+      auto const f = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      if (!f) return;
+      f();
+    }
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  std::jthread thread_{[this] { run(); }};
+};
+using event_loop = pool;
+
+/// A coroutine that starts when it is awaited, or by `start`.
+template <class T>
+class task {
+ public:
+  struct promise_type {
+    struct back {
+      bool await_ready() noexcept { return false; }
+      std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) noexcept {
+        return h.promise().caller;
+      }
+      void await_resume() noexcept {}
+    };
+    task get_return_object() { return task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    std::suspend_always initial_suspend() noexcept { return {}; }
+    back final_suspend() noexcept { return {}; }
+    void return_value(T v) { value = std::move(v); }
+    void unhandled_exception() { error = std::current_exception(); }
+
+    std::coroutine_handle<> caller = std::noop_coroutine();
+    std::optional<T> value;
+    std::exception_ptr error;
+  };
+
+  explicit task(std::coroutine_handle<promise_type> h) : frame_(h) {}
+  task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+  task& operator=(task&&) = delete;
+  ~task() {
+    if (frame_) frame_.destroy();
+  }
+
+  void start() { frame_.resume(); }
+  [[nodiscard]] T result() { return await_resume(); }
+  bool await_ready() noexcept { return false; }
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) noexcept {
+    frame_.promise().caller = caller;
+    return frame_;
+  }
+  T await_resume() {
+    if (frame_.promise().error) std::rethrow_exception(frame_.promise().error);
+    return std::move(*frame_.promise().value);
+  }
+
+ private:
+  std::coroutine_handle<promise_type> frame_;
+};
+
+/// Waiters sleep in the group; nothing else tells from outside that they do.
+template <class Group>
+void await_waiters(Group const& flights, std::size_t count) {
+  while (flights.stats().waiters < count) std::this_thread::yield();
+}
+
+}  // namespace docs

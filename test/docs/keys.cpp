@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+//
+// docs/guides/keys.md
+#include <cacheflight/blocking.hpp>
+
+#if __has_include(<cacheflight/keys.hpp>)
+#include <cacheflight/keys.hpp>
+#endif
+#if __has_include(<cacheflight/wrap.hpp>)
+#include <cacheflight/asio.hpp>
+#include <cacheflight/wrap.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#endif
+
+#include "docs/harness.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace docs::keys {
+
+struct tile;
+std::string render(tile const&) { return "image"; }
+std::string logged;
+void log(char const*, char const* type, std::size_t key) {
+  logged += std::string(type) + ' ' + std::to_string(key) + '\n';
+}
+
+#include "keys/what-belongs-into-a-key.inc"
+#include "keys/what-belongs-into-a-key-2.inc"
+#include "keys/other-types-than-text.inc"
+#include "keys/secrets.inc"
+
+TEST(docs_keys, text) {
+  EXPECT_EQ(good_key("7", "de", "admin"), "user:7:locale:de:role:admin");
+  EXPECT_EQ(bad_key("7"), "user:7");
+  printed out;
+  ambiguous();
+  EXPECT_EQ(out.text(), page_says("keys/what-belongs-into-a-key.out"));
+}
+
+TEST(docs_keys, other_types) { EXPECT_EQ(*image_of({1, 2, 3}), "image"); }
+
+TEST(docs_keys, secrets) {
+  cacheflight::group flights(cacheflight::options().on_event(safe_log()));
+  (void)flights.run("secret", [] { return 1; });
+  EXPECT_NE(logged.find("task_resolved "), std::string::npos);
+  EXPECT_EQ(logged.find("secret"), std::string::npos);
+}
+
+// These wait for their headers.
+#if __has_include(<cacheflight/keys.hpp>)
+#include "keys/make_key.inc"
+TEST(docs_keys, make_key) {
+  EXPECT_EQ(user_key("7", "de"), user_key("7", "de"));
+  EXPECT_NE(user_key("7:locale:de", "en"), user_key("7", "de:locale:en"));
+}
+#endif
+#if __has_include(<cacheflight/wrap.hpp>)
+namespace wrapped {
+namespace net = boost::asio;
+net::awaitable<user> fetch_user(std::string id) { co_return user{id, "Ada"}; }
+cacheflight::group flights;
+#include "keys/a-typed-wrapper.inc"
+TEST(docs_keys, wrap) {
+  printed out;
+  net::io_context io;
+  net::co_spawn(io, greet("42"), net::detached);
+  io.run();
+  EXPECT_EQ(out.text(), "hello Ada\n");
+}
+}  // namespace wrapped
+#endif
+}  // namespace docs::keys
