@@ -58,6 +58,7 @@ namespace cacheflight::inline v1 {
 /// for it (rule 14).
 class caller_cancelled_error : public detail::asio_front::system_error {
  public:
+  /// For the library, and for tests of code that handles it.
   caller_cancelled_error()
       : detail::asio_front::system_error(detail::asio_front::net::error::operation_aborted,
                                          "cacheflight: this caller was cancelled") {}
@@ -974,6 +975,7 @@ auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const&
   return detail::asio_front::start_run(flights, executor, std::forward<K>(key), std::move(opts), std::forward<F>(task),
                                        std::forward<Token>(token));
 }
+/// The same, without options.
 template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
   requires(!detail::options_argument<F>)
 auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, F&& task,

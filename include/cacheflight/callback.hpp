@@ -64,11 +64,14 @@ class completion {
   using target = detail::callback_front::answer_target<T>;
 
  public:
+  /// Takes over the duty to answer.
   completion(completion&& other) noexcept : target_(std::exchange(other.target_, nullptr)) {}
+  /// Drops what this one had to answer, and takes over the other's.
   completion& operator=(completion&& other) noexcept {
     completion(std::move(other)).swap(*this);
     return *this;
   }
+  /// Without an answer, the flight ends as abandoned.
   ~completion() {
     if (target_) target_->drop();
   }

@@ -17,6 +17,7 @@ namespace cacheflight::inline v1 {
 /// see it. Making and copying one does not throw.
 class error : public std::exception {
  public:
+  /// A fixed text, the same for every error of the type.
   [[nodiscard]] char const* what() const noexcept override { return what_; }
 
   /// The key of the call, for string-like keys; empty for keys of other types (see `key_as`), and when memory was too
@@ -31,6 +32,7 @@ class error : public std::exception {
   }
 
  protected:
+  /// For the library. `what` must live for ever.
   error(char const* what, detail::key_copy key) noexcept : what_(what), key_(std::move(key)) {}
 
  private:
@@ -47,6 +49,7 @@ enum class timeout_scope {
 /// A time limit set through `options` or `run_options` ran out. A task's own exceptions never turn into this (rule 19).
 class timeout_error : public error {
  public:
+  /// For the library, and for tests of code that handles it.
   explicit timeout_error(timeout_scope scope, detail::key_copy key = {}) noexcept
       : error(scope == timeout_scope::flight ? "cacheflight: the task exceeded its timeout"
                                              : "cacheflight: the caller's wait_timeout ran out; the flight goes on",
@@ -64,6 +67,7 @@ class timeout_error : public error {
 /// works.
 class max_keys_error : public error {
  public:
+  /// For the library, and for tests of code that handles it.
   explicit max_keys_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: max_keys flights are up; try again later or raise options::max_keys", std::move(key)) {}
 };
@@ -72,6 +76,7 @@ class max_keys_error : public error {
 /// "you were cancelled", which every front reports in its own ecosystem's words (rule 14).
 class cancelled_error : public error {
  public:
+  /// For the library, and for tests of code that handles it.
   explicit cancelled_error(detail::key_copy key = {})
       : error("cacheflight: the flight was cancelled", std::move(key)) {}
 };
@@ -79,6 +84,7 @@ class cancelled_error : public error {
 /// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is untouched.
 class type_mismatch_error : public error {
  public:
+  /// For the library, and for tests of code that handles it.
   explicit type_mismatch_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: a flight with another result type has this key; put what shapes the result into the key",
               std::move(key)) {}
@@ -88,6 +94,7 @@ class type_mismatch_error : public error {
 /// 9).
 class abandoned_error : public error {
  public:
+  /// For the library, and for tests of code that handles it.
   explicit abandoned_error(detail::key_copy key = {}) noexcept
       : error("cacheflight: the task was destroyed before it answered", std::move(key)) {}
 };
@@ -97,6 +104,7 @@ class abandoned_error : public error {
 /// (rule 14). The Asio front has `caller_cancelled_error` instead.
 class caller_stopped_error : public std::system_error {
  public:
+  /// For the library, and for tests of code that handles it.
   caller_stopped_error()
       : std::system_error(std::make_error_code(std::errc::operation_canceled), "cacheflight: this caller was stopped") {
   }

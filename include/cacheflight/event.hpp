@@ -44,7 +44,7 @@ enum class event_type : std::uint8_t {
 ///
 /// Never log `key` or `metadata` as they are if they can hold secrets or personal data: redact first.
 struct event {
-  event_type type;
+  event_type type;  ///< What happened; says which of the members below mean something.
   /// The key, for string-like keys; empty for keys of other types (see `key_as`). Arbitrary bytes.
   std::string_view key;
   /// Unique within the group; 0 if there is no flight.

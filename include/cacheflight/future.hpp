@@ -43,6 +43,7 @@ template <class Key, class Hash, class Equal, class Platform, class K, class F>
   }
   return promise->get_future();
 }
+/// The same, without options.
 template <class Key, class Hash, class Equal, class Platform, class K, class F>
   requires(!detail::options_argument<F>)
 [[nodiscard]] auto run_future(basic_group<Key, Hash, Equal, Platform>& flights, K&& key, F&& task) {

@@ -96,18 +96,20 @@ class basic_group {
                 "cacheflight: pointers do not own their text; use std::string keys");
 
  public:
-  using key_type = Key;
-  using hasher = Hash;
-  using key_equal = Equal;
-  using platform_type = Platform;
+  using key_type = Key;            ///< What flights are told apart by.
+  using hasher = Hash;             ///< Hashes keys, and what they are looked up by.
+  using key_equal = Equal;         ///< Compares them.
+  using platform_type = Platform;  ///< Mutex, clock and deadline thread: `std_platform` outside of tests.
 
   /// No cap, no default timeout, no events. Throws what `Hash` and memory allocation throw.
   basic_group() : basic_group(options{}) {}
+  /// As `opts` says. Throws what memory allocation throws, and what moving its arguments throws.
   explicit basic_group(options opts, Hash hash = Hash(), Equal equal = Equal())
       : hash_(std::move(hash)), equal_(std::move(equal)), core_(new detail::core<Platform>(std::move(opts))) {}
 
   basic_group(basic_group const&) = delete;
   basic_group& operator=(basic_group const&) = delete;
+  /// `clear()`, and lets go: see above.
   ~basic_group() { core_->let_go(); }
 
   /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns and how
@@ -143,8 +145,7 @@ class basic_group {
   }
 
   /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the
-  /// outcome
-  /// (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
+  /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
   /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls.
   template <class K, class F, class Callback>
     requires(!detail::options_argument<F>)

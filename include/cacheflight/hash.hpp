@@ -18,7 +18,7 @@ namespace cacheflight::inline v1 {
 /// Copies share the seed.
 class keyed_string_hash {
  public:
-  using is_transparent = void;
+  using is_transparent = void;  ///< Takes every kind of text.
 
   /// Draws a seed from the operating system. Throws what `std::random_device` throws.
   keyed_string_hash() {
@@ -28,6 +28,7 @@ class keyed_string_hash {
   /// A fixed seed, for reproducible tests.
   constexpr keyed_string_hash(std::uint64_t seed0, std::uint64_t seed1) noexcept : seed0_(seed0), seed1_(seed1) {}
 
+  /// The hash of the bytes.
   [[nodiscard]] std::size_t operator()(std::string_view text) const noexcept {
     state v{seed0_ ^ 0x736f6d6570736575, seed1_ ^ 0x646f72616e646f6d, seed0_ ^ 0x6c7967656e657261,
             seed1_ ^ 0x7465646279746573};
@@ -87,7 +88,8 @@ class keyed_string_hash {
 
 /// Equality of the bytes, for every kind of text alike.
 struct string_equal {
-  using is_transparent = void;
+  using is_transparent = void;  ///< Takes every kind of text.
+  /// Whether the bytes are the same.
   [[nodiscard]] constexpr bool operator()(std::string_view a, std::string_view b) const noexcept { return a == b; }
 };
 

@@ -38,6 +38,7 @@ template <class Rep, class Period>
 /// group's constructor.
 class options {
  public:
+  /// No cap, no default timeout, no events.
   options() noexcept {}
   options(options const&) = default;
   options(options&&) noexcept = default;
@@ -82,6 +83,7 @@ class options {
   [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept {
     return default_timeout_;
   }  ///< `max()`: none.
+  /// Empty: no events.
   [[nodiscard]] std::function<void(event const&)> const& on_event() const noexcept { return on_event_; }
 
  private:
@@ -94,6 +96,7 @@ class options {
 /// What one call wants. Chainable: `run_options().timeout(2s).metadata(request_id)`.
 class run_options {
  public:
+  /// The group's default timeout, no limit to the caller's patience, no stop token, no metadata.
   run_options() noexcept {}
   run_options(run_options const&) = default;
   run_options(run_options&&) noexcept = default;
@@ -145,8 +148,11 @@ class run_options {
     return timeout_set_ ? timeout_ : fallback;
   }
   [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept { return wait_timeout_; }  ///< `max()`: none.
+  /// One that never stops, unless it was set.
   [[nodiscard]] std::stop_token const& stop_token() const noexcept { return stop_token_; }
+  /// Empty, unless it was set.
   [[nodiscard]] std::any const& metadata() const noexcept { return metadata_; }
+  /// The metadata, moved out. For fronts.
   [[nodiscard]] std::any take_metadata() noexcept { return std::move(metadata_); }
 
  private:

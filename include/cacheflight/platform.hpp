@@ -16,11 +16,12 @@ namespace cacheflight::inline v1 {
 template <class Clock>
 class deadline_work {
  public:
-  using time_point = typename Clock::time_point;
+  using time_point = typename Clock::time_point;  ///< Of the platform's clock.
   /// Does what is due now; returns when the next thing is due, `time_point::max()` if nothing is.
   virtual time_point run_due() noexcept = 0;
-  /// Keep alive, and let go (possibly destroying the driver that calls it).
+  /// Keeps this alive until it is released.
   virtual void retain() noexcept = 0;
+  /// Lets go, possibly destroying the driver that calls it.
   virtual void release() noexcept = 0;
 
  protected:
@@ -74,7 +75,7 @@ class short_mutex {
 template <class Clock>
 class thread_driver {
  public:
-  using time_point = typename Clock::time_point;
+  using time_point = typename Clock::time_point;  ///< Of the platform's clock.
 
   /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it,
   /// lives as long as the thread.
@@ -174,14 +175,23 @@ class thread_driver {
 
 /// Where another thread's step could matter: before a transition of the core; under the lock, after a caller that has
 /// not suspended yet was told that it is released, which it may see at once; and before steps that need no lock.
-enum class core_step { enter, arm, settle, leave, cancel, clear, release, stoppable };
+enum class core_step {
+  enter,      ///< A call joins or leads.
+  arm,        ///< A caller is about to be suspended.
+  settle,     ///< A task has answered.
+  leave,      ///< A caller leaves.
+  cancel,     ///< `cancel` of one key.
+  clear,      ///< `clear`, one part of the table.
+  release,    ///< A waiter is released; under the lock.
+  stoppable,  ///< A task has started and can be asked to stop; without the lock.
+};
 
 /// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a
 /// schedule explorer.
 struct std_platform {
-  using mutex = detail::short_mutex;
-  using clock = std::chrono::steady_clock;
-  using driver = thread_driver<clock>;
+  using mutex = detail::short_mutex;        ///< Guards one part of the table.
+  using clock = std::chrono::steady_clock;  ///< What deadlines and durations are measured with.
+  using driver = thread_driver<clock>;      ///< Calls `deadline_work::run_due` when something is due.
 
   /// How many independently locked parts a group's table has: a power of two.
   [[nodiscard]] static std::size_t shards() noexcept {

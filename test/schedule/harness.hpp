@@ -145,7 +145,7 @@ struct platform {
   static void point(cacheflight::core_step step) noexcept {
     using enum cacheflight::core_step;
     if (step == release) look(true);
-    if (step == release || step == enter || step == stoppable || step == delivered) fibers.point();
+    if (step == release || step == enter || step == stoppable) fibers.point();
   }
   static inline std::size_t shard_count = 1;
 };
@@ -168,7 +168,6 @@ struct cacheflight::detail::inspector {
   static statistics& books(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].books; }
   static std::uint64_t& next_id(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].next_id; }
   static countdown& living(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].living; }
-  static countdown& deliveries(flight_type& f) { return f.deliveries_; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
     for (std::size_t i = 0; i < c.count_; ++i) sum += c.shards_[i].table.size();
@@ -515,28 +514,38 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   };
   ++now.entering;
   c.entering = true;
-  cd::admission answer;
+  cd::entry in;
+  test_flight* built = nullptr;
   {
     about const mine(doing::entering);
     core::unseen_flight fresh;
-    answer = now.flights->enter(described, *node, fresh, same, [&] {
+    in = now.flights->enter(described, *node, fresh, same, [&] {
       outside_of_locks("a flight is built under a lock");
       flight_record& r = now.flight[place];
       r.key = key;
       r.kind = kind;
-      return new test_flight(r, metadata);
+      return built = new test_flight(r, metadata);
     });
-    if (answer == cd::admission::at_capacity) {
+    if (in.how == cd::admission::at_capacity) {
       now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
     }
   }
   entered(c);
-  if (answer == cd::admission::suspended) {
+  bool const leads = in.how == cd::admission::leads;
+  if (leads) {
+    ++now.expected.misses;
+    ++now.expected.started;
+    require(++built->record.leaders == 1, "two leaders");
+    note("leads", key);
+  } else if (in.how == cd::admission::joined) {
     ++now.expected.hits;
-    note("joins, suspended", key);
-    if (is_callback(kind)) return nullptr;  // may have gone on, and be another call by now
+    note("joins", key);
   }
-  if (answer == cd::admission::at_capacity) {
+  if (in.suspended && is_callback(kind)) {  // it may have gone on, and be another call by now
+    if (leads) built->start(place >= world::nested_from ? 'I' : kind);
+    return nullptr;
+  }
+  if (in.how == cd::admission::at_capacity) {
     ++now.expected.misses;
     ++now.expected.max_keys_rejected;
     require(now.with.max_keys != 0, "refused without a cap");
@@ -549,18 +558,9 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   c.joined = &f.record;
   c.closed_before &= std::uint32_t{1} << (c.joined - now.flight.data());
   c.live = true;
-  if (answer == cd::admission::leads) {
-    ++now.expected.misses;
-    ++now.expected.started;
-    require(++f.record.leaders == 1, "two leaders");
-    note("leads", key);
-    f.start(c.nested ? 'I' : kind);
-  } else if (answer == cd::admission::joined) {
-    ++now.expected.hits;
-    c.hit = true;
-    note("joins", key);
-  }
-  if (answer == cd::admission::suspended) return node;
+  if (leads) f.start(c.nested ? 'I' : kind);
+  else c.hit = !in.suspended;
+  if (in.suspended) return node;
   if (now.with.events) fibers.point();
   if (core::arm(*node)) return node;
   node->go_on();
@@ -802,7 +802,6 @@ struct hidden {
   std::array<std::uint64_t, 2> next_id;
   std::array<std::uint64_t, world::places> ids;
   std::array<countdown_numbers, 2> living;
-  std::array<countdown_numbers, world::places> deliveries;
   int begun, completed;
 
   void hide() {
@@ -817,10 +816,7 @@ struct hidden {
     begun = std::exchange(now.begun, now.begun - now.completed);
     completed = std::exchange(now.completed, 0);
     for (std::size_t i = 0; i < ids.size(); ++i)
-      if (auto* const f = now.flight[i].alive) {
-        ids[i] = std::exchange(inspector::id(*f), 0);
-        deliveries[i].hide(inspector::deliveries(*f));
-      }
+      if (auto* const f = now.flight[i].alive) ids[i] = std::exchange(inspector::id(*f), 0);
   }
   void show() {
     now.expected = expected;
@@ -832,10 +828,7 @@ struct hidden {
     now.begun = begun;
     now.completed = completed;
     for (std::size_t i = 0; i < ids.size(); ++i)
-      if (auto* const f = now.flight[i].alive) {
-        inspector::id(*f) = ids[i];
-        deliveries[i].write(inspector::deliveries(*f));
-      }
+      if (auto* const f = now.flight[i].alive) inspector::id(*f) = ids[i];
   }
 };
 inline hidden secret;

@@ -19,15 +19,19 @@ namespace cacheflight::inline v1 {
 /// without having been called, its flight ends as abandoned.
 class work {
  public:
+  /// Runs the task, or does nothing if it ran already.
   void operator()() const {
     if (run_) run_->call();
   }
 
+  /// What is run. For the library.
   class target {
    public:
+    /// Called once for each call of the work that holds this.
     virtual void call() noexcept = 0;
     virtual ~target() = default;
   };
+  /// For the library.
   explicit work(std::shared_ptr<target> run) noexcept : run_(std::move(run)) {}
 
  private:
