@@ -53,13 +53,14 @@ using std::execution::set_error_t;
 using std::execution::set_stopped_t;
 using std::execution::set_value_t;
 #else
-struct sender_t {};
-struct receiver_t {};
-struct operation_state_t {};
-struct set_value_t {};
-struct set_error_t {};
-struct set_stopped_t {};
-struct get_stop_token_t {};
+struct sender_t {};           ///< Marks a sender.
+struct receiver_t {};         ///< Marks a receiver.
+struct operation_state_t {};  ///< Marks an operation state.
+struct set_value_t {};        ///< The signature of a value.
+struct set_error_t {};        ///< The signature of an error.
+struct set_stopped_t {};      ///< The signature of having been stopped.
+struct get_stop_token_t {};   ///< The query for an environment's stop token.
+/// How a sender may complete.
 template <class... Signatures>
 struct completion_signatures {};
 #endif
