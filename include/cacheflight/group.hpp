@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+/// The library. Users need `group`, `options`, `run_options`, the errors, and the front that they include.
 namespace cacheflight::inline v1 {
 
 /// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude
