@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
+import xml.etree.ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,17 +28,12 @@ def page_of(path):
     return path.parent.name if path.stem == "README" else path.stem.lower()
 
 
-def in_site(path):
-    return path.suffix == ".md" and (ROOT / path).is_file()
-
-
 # ---- filter: what doxygen gets to see of a file ----
 
 
 def filter_header(text):
-    """Without the inline namespace and what is defaulted; a comment at the head of a header is about the header."""
+    """Without the inline namespace; a comment at the head of a header is about the header."""
     text = text.replace("namespace cacheflight::inline v1", "namespace cacheflight")
-    text = re.sub(r"^ +[^/\n]*= default;$", "", text, flags=re.MULTILINE)
     return re.sub(r"(#pragma once\n)\n(?=///)", r"\1/// @file\n", text, count=1)
 
 
@@ -52,7 +48,7 @@ def filter_page(text, path):
         if not target:
             return f"{match[1]}({page}.html#{page}-{fragment})"
         file = Path(os.path.normpath(path.parent / target))
-        if in_site(file):
+        if file.suffix == ".md":
             name = page_of(file)
             return f"{match[1]}({name}.html{f'#{name}-{fragment}' if fragment else ''})"
         return f"{match[1]}(files/{file})"
@@ -75,6 +71,52 @@ def filter_file(name):
     path = Path(os.path.relpath(name, ROOT))
     text = (ROOT / path).read_text(encoding="utf-8")
     sys.stdout.write(filter_header(text) if path.suffix == ".hpp" else filter_page(text, path))
+
+
+# ---- public symbols ----
+
+
+def undocumented_in(compound):
+    """The public symbols of a class, concept, namespace or file that have no documentation."""
+    def lacks(node):
+        return not "".join("".join(part.itertext()) for tag in ("briefdescription", "detaileddescription") for part in node.findall(tag)).strip()
+
+    kind, name = compound.get("kind"), compound.findtext("compoundname")
+    if kind in ("class", "struct", "union", "concept", "namespace"):
+        if compound.get("prot", "public") != "private" and lacks(compound):
+            yield name, compound.find("location")
+        name += "::"
+    elif kind == "file":
+        name = ""
+    else:
+        return
+    for member in compound.iter("memberdef"):
+        arguments = member.findtext("argsstring") or ""
+        if member.get("prot") == "private" or member.get("kind") == "friend" or arguments.endswith(("=default", "=delete")):
+            continue
+        if "~" in member.findtext("name"):  # that it destroys goes without saying
+            continue
+        if kind == "file" and member.get("kind") != "define":  # else it is a namespace's
+            continue
+        for node in [member, *member.findall("enumvalue")]:
+            if lacks(node):
+                yield name + node.findtext("name"), member.find("location")
+
+
+def symbols(folder):
+    seen, undocumented = 0, set()
+    for file in sorted(Path(folder).glob("*.xml")):
+        for compound in xml.etree.ElementTree.parse(file).getroot().iter("compounddef"):
+            location = compound.find("location")
+            if location is None or not location.get("file", "").endswith(".hpp"):
+                continue
+            seen += 1
+            undocumented |= {(where.get("file"), int(where.get("line", 0)), name) for name, where in undocumented_in(compound)
+                             if not (compound.get("kind") == "file" and "/detail/" in where.get("file"))}
+    for file, line, name in sorted(undocumented):
+        print(f"{file}:{line}: {name} is not documented")
+    print(f"{seen} classes, namespaces and headers, {len(undocumented)} public symbols without documentation")
+    return not undocumented and seen > 0
 
 
 # ---- links ----
@@ -203,6 +245,8 @@ if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
     if command == "filter":
         filter_file(*arguments)
+    elif command == "symbols":
+        sys.exit(not symbols(*arguments))
     elif command == "links":
         sys.exit(not links(*arguments))
     elif command == "compile-times":
