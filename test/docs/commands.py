@@ -105,8 +105,10 @@ class Documentation:
                     unknown += [f"{of}:{line}: {command}" for command in text.splitlines()
                                 if command.strip() and not any(re.match(known, command) for known in ELSEWHERE)]
         missing = set(RUN) - {(of, name) for _, of, name, _, _ in wanted}
-        if unknown or missing:
-            sys.exit("\n".join(["in neither RUN nor ELSEWHERE:", *unknown, "no such block:", *map(str, sorted(missing))]))
+        if unknown:
+            sys.exit("\n".join(["in neither RUN nor ELSEWHERE:", *unknown]))
+        if missing:
+            sys.exit(f"no such blocks: {sorted(missing)}")
         order = list(dict.fromkeys(RUN.values()))
         for how, of, name, text, page in sorted(wanted, key=lambda one: order.index(one[0])):
             print(f"{of}, {name}", flush=True)

@@ -6,6 +6,9 @@
 #if __has_include(<cacheflight/keys.hpp>)
 #include <cacheflight/keys.hpp>
 #endif
+#ifdef WITH_REDACT
+#include <cacheflight/redact.hpp>
+#endif
 #if __has_include(<cacheflight/wrap.hpp>)
 #include <cacheflight/asio.hpp>
 #include <cacheflight/wrap.hpp>
@@ -26,8 +29,11 @@ namespace docs::keys {
 struct tile;
 std::string render(tile const&) { return "image"; }
 std::string logged;
-void log(char const*, char const* type, std::size_t key) {
-  logged += std::string(type) + ' ' + std::to_string(key) + '\n';
+template <class Token>
+void log(char const*, char const* type, Token const& token) {
+  std::ostringstream line;
+  line << type << ' ' << token << '\n';
+  logged += line.str();
 }
 
 #include "keys/what-belongs-into-a-key.inc"
@@ -56,8 +62,19 @@ TEST(docs_keys, secrets) {
 #if __has_include(<cacheflight/keys.hpp>)
 #include "keys/make_key.inc"
 TEST(docs_keys, make_key) {
-  EXPECT_EQ(user_key("7", "de"), user_key("7", "de"));
-  EXPECT_NE(user_key("7:locale:de", "en"), user_key("7", "de:locale:en"));
+  printed out;
+  print_keys();
+  EXPECT_EQ(out.text(), page_says("keys/make_key.out"));
+}
+#endif
+#ifdef WITH_REDACT
+#include "keys/secrets-2.inc"
+TEST(docs_keys, redactor) {
+  logged.clear();
+  cacheflight::group flights(cacheflight::options().on_event(safe_log_for_others()));
+  (void)flights.run("secret", [] { return 1; });
+  EXPECT_NE(logged.find("task_resolved "), std::string::npos);
+  EXPECT_EQ(logged.find("secret"), std::string::npos);
 }
 #endif
 #if __has_include(<cacheflight/wrap.hpp>)

@@ -10,7 +10,9 @@
 #include <thread>
 #include <vector>
 
-// not compiled here: metrics: needs cacheflight/prometheus.hpp and prometheus-cpp
+#ifdef WITH_PROMETHEUS
+#include <cacheflight/prometheus.hpp>
+#endif
 
 namespace docs::observability {
 using namespace std::chrono_literals;
@@ -54,4 +56,20 @@ TEST(docs_observability, events) {
   EXPECT_NE(logged.find("request-8"), std::string::npos);
   EXPECT_EQ(logged.find("user:"), std::string::npos);
 }
+
+#ifdef WITH_PROMETHEUS
+namespace with_prometheus {
+#include "observability/metrics.inc"
+
+TEST(docs_observability, metrics) {
+  cacheflight::task_durations const durations;
+  cacheflight::group users(cacheflight::options().on_event(durations));
+  watch(users, durations);
+  (void)users.run("42", [] { return 1; });
+  bool found = false;
+  for (auto const& family : metrics->Collect()) found = found || family.name == "cacheflight_miss_total";
+  EXPECT_TRUE(found);
+}
+}  // namespace with_prometheus
+#endif
 }  // namespace docs::observability
