@@ -82,8 +82,10 @@ def undocumented_in(compound):
         return not "".join("".join(part.itertext()) for tag in ("briefdescription", "detaileddescription") for part in node.findall(tag)).strip()
 
     kind, name = compound.get("kind"), compound.findtext("compoundname")
+    if compound.get("prot") == "private":
+        return
     if kind in ("class", "struct", "union", "concept", "namespace"):
-        if compound.get("prot", "public") != "private" and lacks(compound):
+        if lacks(compound):
             yield name, compound.find("location")
         name += "::"
     elif kind == "file":
