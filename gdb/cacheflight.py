@@ -44,6 +44,13 @@ def member(pointer, name):
     return (pointer.cast(gdb.lookup_type("char").pointer()) + offset).cast(type_of_member.pointer()).dereference()
 
 
+def loaded(atomic):
+    """What is in a std::atomic: its only member, or its base's; each standard library has a name of its own for it."""
+    while atomic.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+        atomic = atomic[next(field for field in atomic.type.strip_typedefs().fields() if hasattr(field, "bitpos"))]
+    return atomic
+
+
 def shards(group):
     core = group[GROUP_CORE]
     first = member(core, CORE_SHARDS)
@@ -95,7 +102,7 @@ class FlightPrinter:
         self.flight = flight
 
     def to_string(self):
-        why = str(member(self.flight, FLIGHT_WHY)).rsplit("::", 1)[-1]
+        why = str(loaded(member(self.flight, FLIGHT_WHY))).rsplit("::", 1)[-1]
         if why == "open":
             state = "joinable"
         else:
