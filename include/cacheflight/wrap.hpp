@@ -23,6 +23,7 @@ class wrapped {
   static_assert(std::copy_constructible<F>, "cacheflight: wrap calls the function many times, so it must be copyable");
 
  public:
+  /// What `wrap` does.
   template <class G>
   wrapped(Group& flights, std::string prefix, run_options opts, G&& function)
       : flights_(&flights),
