@@ -18,7 +18,9 @@ from snippets import blocks
 RUN = {
     ("README.md", "install"): "install",
     ("docs/guides/install.md", "with-cmake"): "install",
-    ("docs/guides/install.md", "with-cmake-2"): "pkg_config",
+    ("docs/guides/install.md", "without-cmake"): "pkg_config",
+    ("docs/guides/install.md", "without-cmake-2"): "single_header",
+    ("docs/guides/install.md", "a-debian-package"): "debian_package",
     ("docs/guides/quick-start.md", "from-an-empty-folder"): "empty_folder",
     ("README.md", "try-it-2"): "curl",
 }
@@ -63,6 +65,17 @@ class Documentation:
         self.environment["PKG_CONFIG_PATH"] = str(next(self.root.rglob("cacheflight.pc")).parent)
         if "-I" not in (printed := self.shell(self.scratch, commands)):
             sys.exit(f"pkg-config printed {printed}")
+
+    def single_header(self, commands, _page):
+        self.shell(self.tree, commands)
+        for header in re.findall(r"> (\S+)", commands):
+            if "class basic_group" not in (self.tree / header).read_text(encoding="utf-8"):
+                sys.exit(f"{header} has no group")
+
+    def debian_package(self, commands, _page):
+        self.shell(self.tree, commands)
+        if len(list((self.tree / "build").glob("libcacheflight-dev_*.deb"))) != 1:
+            sys.exit("not one package")
 
     def empty_folder(self, commands, page):
         """The files of the page, its commands, its output."""
