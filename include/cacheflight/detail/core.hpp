@@ -645,13 +645,26 @@ class core final : public deadline_work<typename P::clock> {
     return {&f, f.emitting_ == 0};
   }
 
+  /// Releases the first waiter. If it was not suspended it goes on at once, and the flight may go with it.
+  static void release_next(shard<P>& s, flight_type& f, batch& released) noexcept {
+    waiter_type& w = f.queue_.front();
+    unqueue(s, w);
+    if (!set_released(w)) return;
+    if (!released.callers.empty() || w.pin(released.guard)) released.callers.push_back(w);
+    else strand(s.stranded, w);
+  }
+
   /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
   /// the settler's two references were given back in one step: the flight may be gone.
   [[nodiscard]] static bool release_first(shard<P>& s, flight_type& f, batch& released) noexcept {
     // The settler's two and that of the waiter, who is still there: so nobody else has one.
     bool const one = f.waiters_ == 1 && !f.queue_.empty() && f.references_.load(std::memory_order_acquire) == 3;
-    if (one) f.references_.store(1, std::memory_order_release);
-    (void)release_batch(s, f, released);
+    if (one) {
+      f.references_.store(1, std::memory_order_release);
+      release_next(s, f, released);
+    } else {
+      (void)release_batch(s, f, released);
+    }
     return one;
   }
 
@@ -662,14 +675,8 @@ class core final : public deadline_work<typename P::clock> {
       waiter_type& w = f.queue_.front();
       bool const first = released.callers.empty();
       if (!first && (!place || w.place() != place)) return false;
-      unqueue(s, w);
-      if (!set_released(w)) continue;
-      if (first && !w.pin(released.guard)) {
-        strand(s.stranded, w);
-        continue;
-      }
-      if (first) place = w.place();
-      released.callers.push_back(w);
+      release_next(s, f, released);
+      if (first && !released.callers.empty()) place = w.place();
     }
     return f.queue_.empty();
   }
