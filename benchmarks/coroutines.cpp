@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -104,7 +105,8 @@ detached floor_calls(floor_group& flights, floor_hash const& hash, bool timed, s
 detached our_calls(cacheflight::group& flights, std::size_t calls, tally& t) {
   auto const& names = keys(distinct);
   for (std::size_t i = 0; i < calls; ++i) {
-    std::shared_ptr<int const> const value = co_await flights.run(names[i % distinct], at_once, std::ref(t.executions));
+    std::shared_ptr<int const> const value =
+        co_await flights.run(std::string_view(names[i % distinct]), at_once, std::ref(t.executions));
     t.sum += static_cast<std::size_t>(*value);
   }
 }
@@ -113,7 +115,7 @@ detached our_timed_calls(cacheflight::group& flights, std::size_t calls, tally& 
   auto const& names = keys(distinct);
   for (std::size_t i = 0; i < calls; ++i) {
     std::shared_ptr<int const> const value = co_await flights.run(
-        names[i % distinct], cacheflight::run_options().timeout(5s), at_once, std::ref(t.executions));
+        std::string_view(names[i % distinct]), cacheflight::run_options().timeout(5s), at_once, std::ref(t.executions));
     t.sum += static_cast<std::size_t>(*value);
   }
 }

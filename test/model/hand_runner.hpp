@@ -118,7 +118,7 @@ class hand_runner final : public runner {
         else value = std::make_shared<answer const>(number);
         return core_type::settle(f, cause::resolved, std::move(value), nullptr);
       }
-      case ending::error: return core_type::settle(f, cause::rejected, nullptr, error(number));
+      case ending::error: return core_type::settle(f, cause::rejected, nullptr, std::exception_ptr(error(number)));
       default: return core_type::settle(f, cause::abandoned, nullptr, nullptr);
     }
   }

@@ -42,6 +42,17 @@ namespace {
 
 using namespace std::chrono_literals;
 using answer = std::uint64_t;
+
+#if defined(SOAK_STD_MUTEX)  // what valgrind knows as a lock
+struct soak_platform : cacheflight::std_platform {
+  using mutex = std::mutex;
+};
+#else
+using soak_platform = cacheflight::std_platform;
+#endif
+using soak_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,
+                                            cacheflight::default_equal<std::string>, soak_platform>;
+
 using result = std::shared_ptr<answer const>;
 using steady = std::chrono::steady_clock;
 
@@ -73,7 +84,7 @@ struct alignas(64) tally {
 struct subject {
   explicit subject(std::size_t threads) : of_thread(threads) {}
 
-  cacheflight::group flights;
+  soak_group flights;
   std::vector<tally> of_thread;
 
   [[nodiscard]] std::uint64_t sum(std::atomic<std::uint64_t> tally::* what) const {
@@ -181,7 +192,7 @@ class caller {
   void coroutine(subject& s, answer key, cacheflight::run_options options, tally& books) {
     (void)await(s.flights, names_[key], key, std::move(options), books);
   }
-  cacheflight_test::eager await(cacheflight::group& flights, std::string_view name, answer key,
+  cacheflight_test::eager await(soak_group& flights, std::string_view name, answer key,
                                 cacheflight::run_options options, tally& books) {
     result value;
     std::exception_ptr error;
