@@ -6,10 +6,12 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <chrono>
 
 namespace demo {
 
 namespace json = boost::json;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -21,14 +23,14 @@ double milliseconds(std::chrono::nanoseconds time) { return std::chrono::duratio
 }  // namespace
 
 reply live(std::uint64_t requests, call_books const& db_calls, cacheflight::statistics const& books,
-           std::vector<flight_view> const& flights, std::chrono::nanoseconds timeout) {
+           std::vector<flight_view> const& flights) {
   json::array list;
   for (flight_view const& one : flights) {
     if (list.size() == most_flights) break;
     list.push_back(json::object{{"key", one.key},
                                 {"waiters", one.waiters},
-                                {"age_ms", milliseconds(one.age)},
-                                {"left_ms", std::max(0.0, milliseconds(timeout - one.age))}});
+                                {"age_ms", milliseconds(one.age.value_or(0ns))},
+                                {"left_ms", std::max(0.0, milliseconds(one.time_left.value_or(0ns)))}});
   }
   json::object const body{{"requests", requests},
                           {"executions", db_calls.begun.load()},

@@ -155,26 +155,8 @@ reply event_log::metrics() const {
           {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}};
 }
 
-// A hit may come before its flight's miss, and never after its last event.
-void event_log::track(cacheflight::event const& event) {
-  if (event.flight_id == 0) return;
-  std::lock_guard const lock(mutex_);
-  if (event.type > event_type::task_started) {
-    flights_.erase(event.flight_id);
-    return;
-  }
-  auto const now = std::chrono::steady_clock::now();
-  auto const found = flights_.try_emplace(event.flight_id, flight{redact_(event.key), 0, now}).first;
-  found->second.waiters = std::max(found->second.waiters, event.waiters);
-}
-
-std::vector<flight_view> event_log::flights() const {
-  std::vector<flight_view> views;
-  {
-    std::lock_guard const lock(mutex_);
-    auto const now = std::chrono::steady_clock::now();
-    for (auto const& [id, one] : flights_) views.push_back({redacted(one.key_hash), one.waiters, now - one.begun});
-  }
+std::vector<flight_view> event_log::flights(cacheflight::group const& of) const {
+  auto views = of.snapshot([this](std::string const& key) { return redacted(redact_(key)); });
   std::sort(views.begin(), views.end(), [](flight_view const& a, flight_view const& b) { return a.age > b.age; });
   return views;
 }
@@ -182,7 +164,6 @@ std::vector<flight_view> event_log::flights() const {
 void event_log::on_event(cacheflight::event const& event) {
   ++counts_[static_cast<std::size_t>(event.type)];
   durations_(event);
-  track(event);
   bool const routine = event.type <= event_type::task_resolved;
   if (routine && !log_all_) return;
   std::string reason;

@@ -16,8 +16,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -58,12 +56,8 @@ reply problem(int status, std::string_view what);
 /// What a client is told of the exception that is being handled: the status for each of CacheFlight's errors.
 reply failure();
 
-/// A flight in progress, as the page shows it.
-struct flight_view {
-  std::string key;  // redacted
-  std::size_t waiters;
-  std::chrono::nanoseconds age;
-};
+/// A flight in progress, as the page shows it: its key redacted.
+using flight_view = cacheflight::flight_info<std::string>;
 
 /// What a server tells of its group: counts CacheFlight's events, and logs them, the failures or all; has the answers to
 /// /stats and /metrics. To be called from several threads at once.
@@ -82,23 +76,14 @@ class event_log {
   reply metrics() const;
 
   /// The flights in progress, the oldest first.
-  std::vector<flight_view> flights() const;
+  std::vector<flight_view> flights(cacheflight::group const& of) const;
 
  private:
-  struct flight {
-    std::size_t key_hash;
-    std::size_t waiters;
-    std::chrono::steady_clock::time_point begun;
-  };
-  void track(cacheflight::event const& event);
-
   bool log_all_;
   cacheflight::keyed_string_hash redact_;
   std::array<std::atomic<std::uint64_t>, 8> counts_{};  // one per cacheflight::event_type
   cacheflight::task_durations durations_;
   cacheflight::prometheus_metrics metrics_;
-  mutable std::mutex mutex_;
-  std::map<std::uint64_t, flight> flights_;  // by flight id; guarded by mutex_
 };
 
 }  // namespace demo

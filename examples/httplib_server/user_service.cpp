@@ -32,7 +32,6 @@ class counted {
 
 user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events)
     : db_(db),
-      timeout_(timeout),
       log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
           std::bind_front(&event_log::on_event, &log_))) {
@@ -44,7 +43,7 @@ reply user_service::answer(std::string_view method, std::string_view target, std
   question const asked = understand(method, target);
   switch (asked.what) {
     case question::about::page: return page();
-    case question::about::live: return live(requests_, db_.calls(), flights_.stats(), log_.flights(), timeout_);
+    case question::about::live: return live(requests_, db_.calls(), flights_.stats(), log_.flights(flights_));
     case question::about::burst: return fire(asked.number, asked.coalesce, gone);
     case question::about::user: return get_user(asked.number, asked.coalesce, gone);
     case question::about::stats: return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));

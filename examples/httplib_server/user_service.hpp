@@ -37,7 +37,6 @@ class user_service {
   reply fire(std::int64_t calls, bool coalesce, std::stop_token const& gone);
 
   database& db_;
-  std::chrono::milliseconds timeout_;
   event_log log_;
   std::atomic<int> busy_ = 0;
   std::atomic<std::uint64_t> requests_ = 0;

@@ -31,7 +31,6 @@ net::awaitable<std::optional<user>> fetch_user(std::stop_token stop, database& d
 
 user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events)
     : db_(db),
-      timeout_(timeout),
       log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
           std::bind_front(&event_log::on_event, &log_))) {
@@ -42,7 +41,7 @@ net::awaitable<reply> user_service::answer(std::string_view method, std::string_
   question const asked = understand(method, target);
   switch (asked.what) {
     case question::about::page: co_return page();
-    case question::about::live: co_return live(requests_, db_.calls(), flights_.stats(), log_.flights(), timeout_);
+    case question::about::live: co_return live(requests_, db_.calls(), flights_.stats(), log_.flights(flights_));
     case question::about::burst: co_return co_await fire(asked.number, asked.coalesce);
     case question::about::user: co_return co_await get_user(asked.number, asked.coalesce);
     case question::about::stats: co_return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));

@@ -34,7 +34,6 @@ class user_service {
   boost::asio::awaitable<void> fire_one(std::shared_ptr<burst> shots, std::size_t call, bool coalesce);
 
   database& db_;
-  std::chrono::milliseconds timeout_;
   event_log log_;
   std::atomic<std::uint64_t> requests_ = 0;
   std::atomic<bool> burst_under_way_ = false;

@@ -5,6 +5,7 @@
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
+#include <cacheflight/keys.hpp>
 #include <cacheflight/sender.hpp>
 
 #include <boost/asio/co_spawn.hpp>
@@ -15,7 +16,6 @@
 #include <memory>
 #include <stop_token>
 
-// not compiled here: keys: two expressions beside each other; docs/guides/keys.md has them as functions
 // not compiled here: the-other-fronts-2: g++ 12 takes no declaration of a function in a coroutine; docs/guides/quick-start.md has it
 
 #pragma GCC diagnostic ignored "-Wunused-result"     // the README is brief: it calls run for its effect,
@@ -125,6 +125,14 @@ TEST(docs_readme, options) {
 #include "readme/cacheflightgroup.inc"
   (void)flights.run("key", [] { return 1; });
   EXPECT_EQ(events, 3);
+}
+
+TEST(docs_readme, keys) {
+  int const id = 42;
+  std::string const locale = "de-AT", role = "admin";
+#include "readme/keys.inc"
+  EXPECT_EQ(good, "user:42:locale:de-AT:role:admin");
+  EXPECT_EQ(bad, "user:42");
 }
 
 TEST(docs_readme, redaction) {
