@@ -252,14 +252,12 @@ class core final : public deadline_work<typename P::clock> {
         --s.books.detached;
       }
     }
-    if (end.announce && owner.events_) {
-      owner.emit_end(f);
-      std::scoped_lock lock(s.mutex);
-      gone = release_first(s, f, released);
-    }
     if (!released.callers.empty()) hand_over(released);
-    if (gone) return;
-    if (end.announce) release_waiters(f);
+    if (gone) return;  // and perhaps the core as well
+    if (end.announce) {
+      if (owner.events_) owner.emit_end(f);
+      release_waiters(f);
+    }
     release(f, end.announce ? 2 : 1);
   }
 
@@ -655,7 +653,8 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
-  /// the settler's two references were given back in one step: the flight may be gone.
+  /// the settler's two references were given back in one step: the flight may be gone. In the step in which it is closed
+  /// only: later the group may have let go, and the flight would take the lock along.
   [[nodiscard]] static bool release_first(shard<P>& s, flight_type& f, batch& released) noexcept {
     // The settler's two and that of the waiter, who is still there: so nobody else has one.
     bool const one = f.waiters_ == 1 && !f.queue_.empty() && f.references_.load(std::memory_order_acquire) == 3;
