@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The heap of one run: each fiber takes memory from its own region, one block after the other; freed blocks are zeroed,
-// and used again when the region is empty. So what is at an address depends on its fiber's own recent history alone, and
+// The heap of one run: each fiber takes memory from its own region, one block after the other; freed blocks are filled
+// with garbage that is always the same, and used again when the region is empty. So what is at an address depends on its fiber's own recent history alone, and
 // states that are equal look equal, byte for byte. (Under the address sanitizer memory comes from its own heap instead.)
 
 #include <array>
@@ -48,9 +48,10 @@ struct arena {
     std::size_t const rounded = (bytes + 15) / 16 * 16;
     std::size_t const at = (next + 16 + alignment - 1) / alignment * alignment;
     if (at + rounded > size) std::abort();
+    char* const block = memory_ + current * size + at;
+    std::memset(memory_ + current * size + next, 0, at + rounded - next);
     next = at + rounded;
     ++live_[current];
-    char* const block = memory_ + current * size + at;
     std::memcpy(block - 16, &rounded, sizeof rounded);
     return block;
   }
@@ -60,7 +61,7 @@ struct arena {
     if (block < memory_ || block >= memory_ + sizeof memory_) return false;
     std::size_t rounded;
     std::memcpy(&rounded, block - 16, sizeof rounded);
-    std::memset(block - 16, 0, rounded + 16);
+    std::memset(block - 16, 0xdf, rounded + 16);
     auto const region = static_cast<std::size_t>(block - memory_) / size;
     if (--live_[region] == 0) next_[region] = 0;
     return true;

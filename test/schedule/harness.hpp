@@ -52,6 +52,12 @@ void look(bool inside = false);
 
 class mutex {
  public:
+  mutex() = default;
+  mutex(mutex const&) = delete;
+  mutex& operator=(mutex const&) = delete;
+  ~mutex() {
+    if (locked_) violation("a lock is destroyed while it is held");
+  }
   void lock() {
     if (held_here()) violation("a lock is taken while one is held");
     fibers.wait([this] { return !locked_; });
@@ -502,7 +508,8 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   auto* const node = new test_call(c);
   using std::chrono::nanoseconds;
   std::any const metadata = static_cast<int>(place);
-  bool const ready = is_callback(kind) || kind == 'V' || kind == 'W';
+  bool const nested = c.nested;
+  bool const ready = nested || kind == 'K' || kind == 'V' || kind == 'W';
   cd::call const described{static_cast<std::uint64_t>(key - 'a'),
                            &typeid(int),
                            kind == 'T' || kind == 'B' ? nanoseconds(10) : cd::no_limit,
@@ -514,7 +521,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   };
   ++now.entering;
   c.entering = true;
-  cd::entry in;
+  cd::entry answer;
   test_flight* built = nullptr;
   {
     about const mine(doing::entering);
@@ -526,26 +533,11 @@ inline test_call* enter(char kind, char key, std::size_t place) {
       r.kind = kind;
       return built = new test_flight(r, metadata);
     });
-    if (in.how == cd::admission::at_capacity) {
+    if (answer.how == cd::admission::at_capacity)
       now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
-    }
   }
   entered(c);
-  bool const leads = in.how == cd::admission::leads;
-  if (leads) {
-    ++now.expected.misses;
-    ++now.expected.started;
-    require(++built->record.leaders == 1, "two leaders");
-    note("leads", key);
-  } else if (in.how == cd::admission::joined) {
-    ++now.expected.hits;
-    note("joins", key);
-  }
-  if (in.suspended && is_callback(kind)) {  // it may have gone on, and be another call by now
-    if (leads) built->start(place >= world::nested_from ? 'I' : kind);
-    return nullptr;
-  }
-  if (in.how == cd::admission::at_capacity) {
+  if (answer.how == cd::admission::at_capacity) {
     ++now.expected.misses;
     ++now.expected.max_keys_rejected;
     require(now.with.max_keys != 0, "refused without a cap");
@@ -553,14 +545,26 @@ inline test_call* enter(char kind, char key, std::size_t place) {
     delete node;
     return nullptr;
   }
-  auto& f = static_cast<test_flight&>(*node->joined());
-  require(f.record.key == key, "joined another key's flight");
-  c.joined = &f.record;
-  c.closed_before &= std::uint32_t{1} << (c.joined - now.flight.data());
-  c.live = true;
-  if (leads) f.start(c.nested ? 'I' : kind);
-  else c.hit = !in.suspended;
-  if (in.suspended) return node;
+  bool const gone = answer.suspended && is_callback(kind);  // perhaps, and another call may be at its place
+  if (!gone) {
+    c.joined = &static_cast<test_flight&>(*node->joined()).record;
+    require(c.joined->key == key, "joined another key's flight");
+    c.closed_before &= std::uint32_t{1} << (c.joined - now.flight.data());
+    c.live = true;
+  }
+  if (answer.how == cd::admission::leads) {
+    ++now.expected.misses;
+    ++now.expected.started;
+    require(++built->record.leaders == 1, "two leaders");
+    note("leads", key);
+    built->start(nested ? 'I' : kind);
+  } else {
+    ++now.expected.hits;
+    if (!gone) c.hit = true;
+    note("joins", key);
+  }
+  if (gone) return nullptr;
+  if (answer.suspended) return node;
   if (now.with.events) fibers.point();
   if (core::arm(*node)) return node;
   node->go_on();
