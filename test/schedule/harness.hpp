@@ -526,7 +526,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   {
     about const mine(doing::entering);
     core::unseen_flight fresh;
-    in = now.flights->enter(described, *node, fresh, same, [&] {
+    answer = now.flights->enter(described, *node, fresh, same, [&] {
       outside_of_locks("a flight is built under a lock");
       flight_record& r = now.flight[place];
       r.key = key;
