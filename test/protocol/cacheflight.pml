@@ -2,13 +2,14 @@
 
 /* The protocol of include/cacheflight/detail/core.hpp: who may do what to a flight, and when. One key, N callers with one call
  * each, and up to two others of whom each does one thing, or nothing. Every locked section of the core is one atomic step, and so
- * is every atomic operation; between them anything may happen.
+ * is every atomic operation; between them anything may happen. What a section does is seen as one step, although a caller that has
+ * not suspended can see within it that it is released: that its reference has been counted by then is the schedule explorer's.
  *
  *   FRONT 0   the leader runs the task on its own stack and arms afterwards (threads)
  *   FRONT 1   the leader arms first; the task settles from elsewhere; callers are resumed from elsewhere, and their context may
  *             vanish while they wait (coroutines, callbacks, Asio)
  *
- * From the environment: CACHEFLIGHT_OTHERS, how many others; CACHEFLIGHT_ACTS, what they may do (the sum of 1 cancel(key),
+ * From the environment: CACHEFLIGHT_QUIET, that there are no events; CACHEFLIGHT_OTHERS, how many others; CACHEFLIGHT_ACTS, what they may do (the sum of 1 cancel(key),
  * 2 clear(), 4 destroy the group, 8 let the flight time out, 16 let a caller's wait time out, 32 make a caller leave);
  * CACHEFLIGHT_REFUSALS, how many hand-overs and stop requests are refused and must be tried again; CACHEFLIGHT_VANISHING, how
  * many contexts may go.
@@ -27,7 +28,7 @@
 #endif
 c_decl {
   /* Read from the environment. No part of the state: the same in all of it. */
-  static int without, others, acts, refusals_wanted, vanishing_wanted;
+  static int without, without_events, others, acts, refusals_wanted, vanishing_wanted;
   static int setting(char const* name) {
     char const* const text = getenv(name);
     return text ? atoi(text) : 0;
@@ -35,6 +36,7 @@ c_decl {
 }
 #define guard(n) (c_expr { without != n })
 #define acts(n) (c_expr { acts & n })
+#define quiet (c_expr { without_events })
 
 /* The guards. The letter: the search that must find out when it is missing; see `check`. */
 #define SECOND_PROBE 1        /* t enter looks for a flight again after it has built one */
@@ -46,8 +48,8 @@ c_decl {
 #define WAIT_OPEN 7           /* t a wait that times out does nothing once the flight has closed */
 #define DISARM 8              /* t a waiter's deadline goes when it is taken from the queue */
 #define LAST_LEAVER_CLOSES 9  /* t the last waiter that leaves closes the flight, in the same step */
-#define ARM_EXCHANGE 10       /* t arm fails if the waiter has been released */
-#define RELEASE_EXCHANGE 11   /* t only a waiter that was armed is handed over */
+#define ARM_LOOKS 10          /* t arm fails if the waiter has been released */
+#define RELEASE_LOOKS 11      /* t only a waiter that was armed is handed over */
 #define EMITTING 12           /* t a flight is not announced while one of its events is being delivered */
 #define EMITTING_IN_STEP 13   /* t a joiner counts its hit in the step in which it joins */
 #define LAST_EMITTER 14       /* t of several deliveries under way only the last one to end announces */
@@ -74,6 +76,8 @@ c_decl {
 #define REFUSED_AGAIN 35      /* o a hand-over that was refused is tried again */
 #define STOP_AGAIN 36         /* o a stop request that was refused is tried again */
 #define STRAND_KEEPS_CORE 37  /* r whoever puts off what was refused keeps the core meanwhile */
+
+#define GIVEN_IF_SOLE 38      /* q settle gives its references back in its step only if nobody but the waiter has one */
 
 #define NONE 255
 
@@ -168,7 +172,8 @@ inline admit(f) {
   assert(g_joinable == 0);                               /* rule 1 */
   F[f].life = alive;
   F[f].references = 2;
-  F[f].emitting = 1;
+  F[f].emitting = (quiet -> 0 : 1);
+  F[f].g_started = quiet;
   if :: guard(FLIGHT_KEEPS_CORE) -> core++; :: else fi
   cur = f;
   g_joinable++;
@@ -182,7 +187,7 @@ inline unqueue(i) {
 /* was_armed: whoever released it must hand it over. */
 inline set_released(i, was_armed) {
   touch_waiter(i);
-  was_armed = (W[i].phase == armed) || !guard(RELEASE_EXCHANGE);
+  was_armed = (W[i].phase == armed) || !guard(RELEASE_LOOKS);
   W[i].phase = released;
 }
 
@@ -190,6 +195,7 @@ inline close(f, cause, announces, stops) {
   touch(f);
   assert(F[f].why == open);                              /* it ends once: rules 9, 10 */
   F[f].why = cause;
+  F[f].g_last = quiet;
   g_joinable--;
   if :: guard(UNLINK_IN_STEP) -> assert(cur == f); cur = NONE; :: else fi
   if
@@ -260,6 +266,46 @@ inline pin(i, gives) {
 
 inline take(i, gives) { unqueue(i); set_released(i, gives); if :: gives -> pin(i, gives); :: else fi }
 
+/* All of a flight's waiters, in one batch: of those who were armed the bits are in `batch`. */
+inline take_one(i, f) {
+  if
+  :: waits(i, f) -> take(i, gives); if :: gives -> batch = batch | (1 << i); :: else fi
+  :: else
+  fi
+}
+inline take_all(f) {
+  touch(f);
+  take_one(0, f);
+#if N > 1
+  take_one(1, f);
+#endif
+#if N > 2
+  take_one(2, f);
+#endif
+  gives = false;
+}
+inline hand_over_batch() {
+  do
+  :: batch & 1 -> batch = batch & ~1; hand_over(0);
+#if N > 1
+  :: !(batch & 1) && (batch & 2) -> batch = batch & ~2; hand_over(1);
+#endif
+#if N > 2
+  :: !(batch & 3) && (batch & 4) -> batch = batch & ~4; hand_over(2);
+#endif
+  :: batch == 0 -> break;
+  od;
+  w = 0;
+}
+
+#if FRONT == 0
+/* Blocked threads have one place. */
+inline release_waiters(f) {
+  d_step { take_all(f); }
+  hand_over_batch();
+}
+#else
+/* Callers of different contexts go one by one. */
 inline release_waiters(f) {
   do
   :: atomic {
@@ -282,6 +328,8 @@ inline release_waiters(f) {
   w = 0;
 }
 
+#endif
+
 inline last_event(f) {
   d_step {
     touch(f);
@@ -293,7 +341,8 @@ inline last_event(f) {
 
 inline announce(f) {
   if
-  :: guard(ANNOUNCE_FIRST) -> last_event(f); release_waiters(f);
+  :: quiet -> release_waiters(f);
+  :: !quiet && guard(ANNOUNCE_FIRST) -> last_event(f); release_waiters(f);
   :: else -> release_waiters(f); last_event(f);
   fi;
   d_step { if :: guard(OPEN_REFERENCE) -> let_flight_go(f); :: else fi }
@@ -334,25 +383,48 @@ inline settle(f, cause) {
     assert(!F[f].unwound);
     F[f].unwound = true;
     if
-    :: F[f].why == open || !guard(SETTLE_OPEN) -> close(f, cause, announces, stops);
+    :: F[f].why == open || !guard(SETTLE_OPEN) ->
+      close(f, cause, announces, stops);
+      if
+      :: quiet && announces ->   /* nothing keeps the waiters from going now */
+        gone = F[f].waiters == 1 && !nobody_waits(f) && (F[f].references == 3 || !guard(GIVEN_IF_SOLE));
+        if :: gone -> F[f].references = 1; :: else fi;
+        take_all(f);
+      :: else
+      fi
     :: else -> if :: guard(UNLINK_BY_ADDRESS) :: else -> cur = NONE; fi
     fi
   }
-  conclude(f, announces, stops);
-  d_step { if :: guard(TASK_REFERENCE) -> let_flight_go(f); :: else fi }
+  hand_over_batch();
+  if
+  :: gone -> d_step { gone = false; announces = false; stops = false; }
+  :: else ->
+    conclude(f, announces, stops);
+    d_step { if :: guard(TASK_REFERENCE) -> let_flight_go(f); :: else fi }
+  fi
 }
 
+/* First without the lock; who dooms it and who makes it stoppable see each other. */
+#define doomed(f) (F[f].why == cancelled || F[f].why == timed_out)
 inline now_stoppable(f) {
   d_step {
     touch(f);
     F[f].stoppable = true;
-    if
-    :: F[f].why != open && !F[f].unwound -> F[f].g_due = true; stops = guard(STOPPABLE_LOOKS);
-    :: F[f].why != open && F[f].unwound -> stops = !guard(STOP_UNWOUND);
-    :: else -> stops = false;
-    fi;
-    if :: stops && guard(STOP_REFERENCE) -> F[f].references++; :: else fi
+    stops = doomed(f) && guard(STOPPABLE_LOOKS);
+    if :: doomed(f) && !guard(STOPPABLE_LOOKS) && !F[f].unwound -> F[f].g_due = true; :: else fi
   }
+  if
+  :: stops ->
+    d_step {
+      touch(f);
+      if
+      :: F[f].unwound -> stops = !guard(STOP_UNWOUND);
+      :: else -> F[f].g_due = true;
+      fi;
+      if :: stops && guard(STOP_REFERENCE) -> F[f].references++; :: else fi
+    }
+  :: else
+  fi;
   if :: stops -> ask_to_stop(f); :: else fi;
   stops = false;
 }
@@ -390,37 +462,41 @@ inline finish(i) {
 #define reset() d_step { announces = false; stops = false; gives = false; runs = false; leads = false; f = NONE; w = 0; }
 
 proctype caller(byte i) {
-  bool announces, stops, gives, runs, leads;
-  byte f = NONE, w;
+  bool announces, stops, gives, gone, runs, leads;
+  byte f = NONE, w, batch;
 
   /* enter */
   if
-  :: d_step { cur != NONE -> f = cur; join(f, i); if :: guard(EMITTING_IN_STEP) -> F[f].emitting++; :: else fi }
+  :: d_step { cur != NONE -> f = cur; join(f, i); if :: guard(EMITTING_IN_STEP) && !quiet -> F[f].emitting++; :: else fi }
   :: d_step { cur == NONE -> skip }   /* outside of the lock, a flight is built */
     d_step {
       if
       :: cur != NONE && guard(SECOND_PROBE) ->
         f = cur;
         join(f, i);
-        if :: guard(EMITTING_IN_STEP) -> F[f].emitting++; :: else fi
+        if :: guard(EMITTING_IN_STEP) && !quiet -> F[f].emitting++; :: else fi
       :: else -> f = i; leads = true; admit(f); join(f, i);
       fi
     }
   fi;
   if
-  :: !leads && !guard(EMITTING_IN_STEP) -> d_step { touch(f); F[f].emitting++; }
-  :: else
+  :: quiet
+  :: else ->
+    if
+    :: !leads && !guard(EMITTING_IN_STEP) -> d_step { touch(f); F[f].emitting++; }
+    :: else
+    fi;
+    d_step { touch(f); assert(!F[f].g_last); if :: leads -> F[f].g_started = true; :: else fi }   /* hit; or miss, task_started */
+    d_step {
+      touch(f);
+      assert(F[f].emitting > 0);
+      F[f].emitting--;
+      announces = (F[f].emitting == 0 || !guard(LAST_EMITTER)) &&
+                  (F[f].deferred || !guard(DEFERRED));
+      if :: announces -> F[f].deferred = false; :: else fi
+    }
+    if :: announces -> announce(f); :: else fi;
   fi;
-  d_step { touch(f); assert(!F[f].g_last); if :: leads -> F[f].g_started = true; :: else fi }   /* hit; or miss, task_started */
-  d_step {
-    touch(f);
-    assert(F[f].emitting > 0);
-    F[f].emitting--;
-    announces = (F[f].emitting == 0 || !guard(LAST_EMITTER)) &&
-                (F[f].deferred || !guard(DEFERRED));
-    if :: announces -> F[f].deferred = false; :: else fi
-  }
-  if :: announces -> announce(f); :: else fi;
   d_step { announces = false; entered++; }
 
 #if FRONT == 0
@@ -435,7 +511,7 @@ proctype caller(byte i) {
   fi;
   d_step {
     touch_waiter(i);
-    gives = W[i].phase == released && guard(ARM_EXCHANGE);
+    gives = W[i].phase == released && guard(ARM_LOOKS);
     if :: gives :: else -> W[i].phase = armed; W[i].suspended = true; fi
   }
   if
@@ -448,7 +524,7 @@ proctype caller(byte i) {
   if :: leads && guard(START_REFERENCE) -> d_step { touch(f); F[f].references++; } :: else fi;
   d_step {
     touch_waiter(i);
-    gives = W[i].phase == released && guard(ARM_EXCHANGE);
+    gives = W[i].phase == released && guard(ARM_LOOKS);
     if :: gives -> assert(!W[i].handed); W[i].handed = true; :: else -> W[i].phase = armed; W[i].suspended = true; fi
   }
   if
@@ -468,8 +544,8 @@ proctype caller(byte i) {
 #if FRONT == 1
 /* Who settles flight f's task. */
 proctype task(byte f) {
-  bool announces, stops, gives;
-  byte w;
+  bool announces, stops, gives, gone;
+  byte w, batch;
 end:
   starts[f];
   settle(f, resolved);
@@ -478,7 +554,7 @@ end:
 /* Caller i's executor: gives it its turn, or goes. */
 proctype context(byte i) {
   bool announces, stops, gives, mine;
-  byte f = NONE, w;
+  byte f = NONE, w, batch;
 
   if
   :: W[i].handed ->
@@ -555,7 +631,7 @@ end:
 /* Does one thing, or nothing. */
 proctype actor() {
   bool announces, stops, gives, mine, leaves, keeps, is_callback;
-  byte f = NONE, w, i;
+  byte f = NONE, w, batch, i;
 
   if
   :: skip
@@ -671,6 +747,7 @@ init {
   byte i;
   c_code {
     without = setting("CACHEFLIGHT_WITHOUT");
+    without_events = setting("CACHEFLIGHT_QUIET");
     others = setting("CACHEFLIGHT_OTHERS");
     acts = setting("CACHEFLIGHT_ACTS");
     refusals_wanted = setting("CACHEFLIGHT_REFUSALS");
