@@ -52,6 +52,10 @@ class front_runner : public runner {
     if (me.at == stage::linking) me.at = stage::waiting;
     if (begins_before_going_on() && me.how != fate::undecided) give_up_task(c);
   }
+  /// Turns wait until the calls that enter on this thread have started their tasks, or given them up.
+  void all_have_started() {
+    for (int c = entering(); c != no_one && is_entering(c); c = entering()) has_entered(c);
+  }
   /// A leader whose flight is over goes on after its task was given up.
   [[nodiscard]] virtual bool begins_before_going_on() const { return false; }
 
@@ -272,6 +276,7 @@ class coroutine_runner final : public front_runner {
       e = std::current_exception();
     }
     r->callers_[index(c)] = nullptr;
+    if (r->inline_turns_ && !r->model_.of(c).busy) r->all_have_started();
     r->done(c, e, number);
   }
 

@@ -59,7 +59,8 @@ struct call {
   verdict answer = verdict::joins;
   std::uint8_t key = 0;
   bool other_type = false;
-  bool busy = false;  // its own `run` has not returned, or it is being destroyed
+  bool timed = false;  // it was given a limit
+  bool busy = false;   // its own `run` has not returned, or it is being destroyed
   int flight = no_one;
   int metadata = 0;
   int told = 0;             // how many of its own events
@@ -212,7 +213,7 @@ class model {
         f.key = me.key;
         f.other_type = me.other_type;
         f.metadata = me.metadata;
-        f.started = me.entered;
+        f.started = me.timed ? me.entered : now;  // with a limit the clock is read before the flight is built
         f.deadline = me.deadline;
         f.waiters = 1;
         if (events) ++f.delivering;

@@ -88,9 +88,13 @@ class runner {
 
   /// The call is in: it waits, or has failed.
   void entered(int c) {
-    if (entering_count_ == 0 || entering() != c) return model_.violated("a call that was not entering has entered");
+    if (entering() != c) return model_.violated("a call that was not entering has entered");
     --entering_count_;
     model_.entered(c);
+  }
+  /// The last one that has not entered yet.
+  [[nodiscard]] int entering() const noexcept {
+    return entering_count_ == 0 ? no_one : entering_[static_cast<std::size_t>(entering_count_ - 1)];
   }
   [[nodiscard]] bool is_entering(int c) const noexcept { return model_.of(c).at == stage::entering; }
 
@@ -333,7 +337,7 @@ class runner {
     me.other_type = r.other_type();
     me.serial = ++serial_;
     cacheflight::run_options opts;
-    bool const timed = set_limits(r, me, opts);
+    bool const timed = me.timed = set_limits(r, me, opts);
     me.entered = model_.now;
     if (r.metadata()) {
       me.metadata = static_cast<int>(me.serial);
@@ -518,7 +522,7 @@ class runner {
     if (expires_here())
       while (model_.ended_flight(s.id) == no_one && model_.expire_one()) {
       }
-    int const me = entering_count_ > 0 ? entering() : no_one;
+    int const me = entering();
     int const last_of = model_.event_begins(s, me);
     observed();
     fire(place::event, static_cast<int>(e.type));
@@ -548,7 +552,6 @@ class runner {
 
   /// Whether what is observed now is the deadline thread's doing.
   [[nodiscard]] bool expires_here() const noexcept { return due_depth_ != 0 && depth_ == due_depth_; }
-  [[nodiscard]] int entering() const noexcept { return entering_[static_cast<std::size_t>(entering_count_ - 1)]; }
 
   [[nodiscard]] static int key_of(std::string_view text) noexcept {
     for (int key = 0; key < key_count; ++key)
