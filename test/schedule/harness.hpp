@@ -392,6 +392,8 @@ class test_flight final : public cd::flight<platform> {
   void stoppable() {
     about const mine(doing::stopping, &record);
     core::stoppable(*this);
+    require(record.stop_decided || !inspector::asked_to_stop(*this),
+            "doomed, and nobody looked whether to ask the task");
   }
   void settle(cause why) {
     about const mine(doing::settling, &record);
