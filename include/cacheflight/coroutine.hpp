@@ -212,8 +212,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       if (stop.stop_possible()) stage_.watch(stop, *this);
       suspended = core_type::arm(*this);
     }
-    if (in.how == admission::joined) return suspended;
-    leads->start();
+    if (in.how == admission::leads) leads->start();
     return !start.end() && suspended;
   }
 

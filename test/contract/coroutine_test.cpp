@@ -216,6 +216,31 @@ TEST(R29, coroutine_100000_waiters_are_resumed_without_recursion) {
   for (auto const& f : frames) f.handle.destroy();
 }
 
+eager await_seven(cacheflight::group& flights, int& got) {
+  std::shared_ptr<int const> const value = co_await flights.run("k", at_once, 0);
+  got = *value;
+}
+
+// The joiner is armed by the step that ends the delivery of its hit, and given its turn before it has returned to be
+// suspended.
+TEST(R26, coroutine_a_joiner_whose_hit_ends_the_flight_goes_on) {
+  std::optional<cacheflight::completion<int>> done;
+  std::stop_source leader;
+  cacheflight::group flights(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != cacheflight::event_type::hit) return;
+    leader.request_stop();
+    done->set_value(7);
+  }));
+  int left = 0, got = 0;
+  flights.start(
+      "k", run_options().stop_token(leader.get_token()),
+      cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+      [&](std::exception_ptr e, std::shared_ptr<int const>) { left += is<cacheflight::caller_stopped_error>(e); });
+  await_seven(flights, got);
+  EXPECT_EQ(left, 1);
+  EXPECT_EQ(got, 7);
+}
+
 lazy<int> link(cacheflight::group& flights, int n, task_ptr last) {
   if (n == 0) {
     co_await coroutine_gate{last.get()};

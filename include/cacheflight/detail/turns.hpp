@@ -31,8 +31,8 @@ class inline_caller : public waiter<P> {
   /// All that resume on whatever thread there is share one place.
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
 
-  /// Takes the turns of this one (unless it is starting its task here) and of `others`, which are none that lead, now or
-  /// as soon as the turn under way on this thread is over.
+  /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn under way on
+  /// this thread is over.
   void queue_turns(typename waiter<P>::waiters& others) noexcept {
     taking_turns const outermost;
     if (!is_starting_here()) queue->push_back(*this);
@@ -68,8 +68,8 @@ class inline_caller : public waiter<P> {
   };
 
  protected:
-  /// A leader that starts its task: a turn that it is given meanwhile on this thread is noted instead of taken, and
-  /// other turns wait until `end`, which tells whether the leader is ready. The leader may be resumed on another
+  /// A caller that enters, and starts its task if it leads: a turn that it is given meanwhile on this thread is noted instead of taken, and
+  /// other turns wait until `end`, which tells whether the caller is ready. It may be resumed on another
   /// thread, and be gone, at any moment in between, and another waiter may have its address; so it is known by a number
   /// of its own.
   class starting {
