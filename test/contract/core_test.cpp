@@ -11,6 +11,7 @@
 #include <barrier>
 #include <cstddef>
 #include <cstdlib>
+#include <deque>
 #include <functional>
 #include <latch>
 #include <mutex>
@@ -581,6 +582,89 @@ TEST(R31, hash_equality_and_building_fail_the_call_alone_and_the_books_balance) 
   core_type::settle(*flight, cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
   EXPECT_EQ(flights.stats().resolved, 1u);
   EXPECT_FALSE(moody_key::copied_under_lock) << "keys that are not std::string are built outside of locks (rule 5)";
+}
+
+TEST(R10, an_outcome_that_was_there_before_its_caller_suspended_and_was_refused_is_not_lost) {
+  manual_group flights;
+  hand_front front;
+  auto const task = make_task();
+  task->inline_value = 3;
+  front.refuse = 1;
+  call& a = front.run(flights, "k", {}, task);
+  front.pump();
+  EXPECT_FALSE(a.done());
+  pass(flights, 1ms);
+  front.pump();
+  ASSERT_TRUE(a.value);
+  EXPECT_EQ(a.value->number, 3);
+}
+
+// Callers that are ready to suspend need not arm.
+struct ready_call final : cd::waiter<manual_platform> {
+  ~ready_call() {
+    if (joined() && !core_type::withdraw(*this)) core_type::finish(*this);
+  }
+  bool hand_over(waiters&) noexcept override { return ++turns, true; }
+  [[nodiscard]] void const* place() const noexcept override { return &typeid(ready_call); }
+  int turns = 0;
+};
+cd::entry enter_ready(moody_group& flights, ready_call& c, run_options opts = {}) {
+  moody_key key = 1;
+  return cd::access::enter_suspended(
+      flights, key, c, opts, typeid(answer), [](moody_key& k) { return new moody_flight(std::move(k)); }, true);
+}
+
+TEST(R29, callers_that_are_ready_to_suspend_are_armed_as_they_enter) {
+  moody_group flights;
+  ready_call leader, joiner;
+  cd::entry const first = enter_ready(flights, leader), second = enter_ready(flights, joiner);
+  EXPECT_TRUE(first.how == cd::admission::leads && first.suspended);
+  EXPECT_TRUE(second.how == cd::admission::joined && second.suspended);
+  core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  EXPECT_EQ(leader.turns, 1);
+  EXPECT_EQ(joiner.turns, 1);
+}
+
+TEST(R29, any_number_of_callers_of_one_place_is_released) {
+  for (bool const events : {false, true}) {
+    cacheflight::options opts;
+    if (events) opts.on_event([](cacheflight::event const&) {});
+    moody_group flights(std::move(opts));
+    std::deque<ready_call> calls(200);
+    for (ready_call& c : calls) EXPECT_TRUE(enter_ready(flights, c).suspended);
+    core_type::settle(*calls[0].joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+    for (ready_call const& c : calls) EXPECT_EQ(c.turns, 1);
+  }
+}
+
+TEST(R29, a_caller_that_is_ready_to_suspend_and_released_by_its_own_event_is_not_armed) {
+  moody_group* flights = nullptr;
+  moody_group group(cacheflight::options().on_event([&](cacheflight::event const& e) {
+    if (e.type == cacheflight::event_type::task_started) flights->clear();
+  }));
+  flights = &group;
+  ready_call leader;
+  cd::entry const in = enter_ready(group, leader);
+  // Its end is announced when its events have been delivered, in the step after it was armed.
+  EXPECT_TRUE(in.suspended);
+  EXPECT_EQ(leader.turns, 1);
+  core_type::settle(*leader.joined(), cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R18, the_wait_of_a_joiner_that_is_ready_to_suspend_is_bounded_and_armed_afterwards) {
+  moody_group flights;
+  auto const now = manual_clock::now();
+  ready_call leader, joiner;
+  (void)enter_ready(flights, leader);
+  cd::entry const in = enter_ready(flights, joiner, run_options().wait_timeout(3s));
+  EXPECT_FALSE(in.suspended) << "it could go on, and the group go, while its deadline is told to the driver";
+  EXPECT_EQ(cd::access::core(flights).driver().wake, now + 3s);
+  EXPECT_TRUE(core_type::arm(joiner));
+  manual_clock::advance(3s);
+  (void)cd::access::core(flights).run_due();
+  EXPECT_EQ(joiner.turns, 1);
+  EXPECT_EQ(joiner.how_left(), cd::departure::wait_timed_out);
+  core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
 }
 
 TEST(R31, a_flight_that_lost_the_race_to_be_first_joins_and_its_copy_is_destroyed_unseen) {

@@ -21,7 +21,11 @@ class Bug:
 CORE = "detail/core.hpp"
 UNLINK = (CORE, "s.table.unlink(f);")
 DETACHED = "--s.books.detached;"
-SETTLED = "end = close(s, f, why);"
+SETTLED = "«end = close(s, f, why);»\n        // The task"
+THROUGH = "if («!owner.events_») gone"
+SOLE = "f.references_.load(std::memory_order_acquire) == 2"
+LATER = "for (bool through = false; !through;) {"
+ENDS = "{&f, «f.emitting_ == 0»}"
 ROOM = "fresh.flight_ ? claim_key() : has_room()"
 
 BUGS = [
@@ -62,14 +66,15 @@ BUGS = [
             (*UNLINK, "if (!(BUG && !doomed(why))) { $OLD }"),
             (
                 CORE,
-                "release_waiters(f);\n    release(f);",
-                """if (BUG && !doomed(f.why_)) {
+                LATER,
+                """if (BUG && !doomed(f.why()) && f.link) {
       std::scoped_lock lock(f.home_->mutex);
       f.home_->table.unlink(f);
       f.home_->joinable.store(f.home_->table.size(), std::memory_order_relaxed);
     }
     $OLD""",
             ),
+            (CORE, THROUGH, "!BUG && $OLD"),
         ],
     ),
     Bug(
@@ -115,7 +120,7 @@ BUGS = [
         [
             (
                 CORE,
-                "++s.books.hits;\n        join(s, *f, w, wait_until);",
+                "++s.books.hits;",
                 """if (BUG) {
           lock.unlock();
           P::point(core_step::release);
@@ -128,7 +133,7 @@ BUGS = [
     ),
     Bug(
         "no_second_probe",
-        "two leaders of one key: what was absent before the flight was built is not looked for again",
+        "two leaders of one key: what was likely absent before the flight was built is not looked for",
         [(CORE, "flight_type* const f = «s.table.find(c.hash, same)»", "(BUG && fresh.flight_) ? nullptr : $OLD")],
     ),
     Bug(
@@ -188,7 +193,7 @@ BUGS = [
     Bug(
         "double_resume",
         "a waiter that was released before it suspended is resumed as well",
-        [(CORE, "if (!set_released(*w)) continue;", "if (BUG) (void)set_released(*w); else $OLD")],
+        [(CORE, "if (!set_released(w)) return;", "if (BUG) (void)set_released(w); else $OLD")],
     ),
     Bug(
         "refused_hand_over_lost",
@@ -220,15 +225,14 @@ BUGS = [
         "waiters_of_a_flight_resumed_from_a_copy_of_its_list",
         "a waiter that a resumed one has destroyed is touched",
         [
+            (CORE, THROUGH, "!BUG && $OLD"),
             (
                 CORE,
-                "shard<P>& s = *f.home_;\n    for (;;) {\n      waiter_type* w;\n      pin_guard guard;\n      {\n"
-                "        std::scoped_lock lock(s.mutex);\n        if (f.queue_.empty()) return;",
+                LATER,
                 """if (BUG) {
       waiter_type* all[64];
       std::size_t count = 0;
       {
-        shard<P>& s = *f.home_;
         std::scoped_lock lock(s.mutex);
         for (; !f.queue_.empty() && count < 64; ++count) {
           all[count] = &f.queue_.front();
@@ -236,22 +240,22 @@ BUGS = [
         }
       }
       for (std::size_t i = 0; i < count; ++i)
-        if (set_released(*all[i]) && !all[i]->hand_over()) strand(*all[i]);
+        if (set_released(*all[i])) give_turn(*all[i]);
     }
     $OLD""",
-            )
+            ),
         ],
     ),
     # ---- leaving: rules 11 and 12
     Bug(
         "one_leaves_and_all_are_cancelled",
         "one waiter's stop request ends the work for all",
-        [(CORE, "«f.waiters_ == 0» ? close(s, f, cause::cancelled)", "BUG || $OLD")],
+        [(CORE, "«f.waiters_ == 0» ? doom(s, f, cause::cancelled)", "BUG || $OLD")],
     ),
     Bug(
         "the_last_leaver_does_not_stop_the_task",
         "work that nobody waits for goes on, and keeps its key",
-        [(CORE, "return f.waiters_ == 0 ? close(s, f, cause::cancelled) : closing{};", "if (BUG && how == departure::left) return closing{};\n    $OLD")],
+        [(CORE, "return f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};", "if (BUG && how == departure::left) return closing{};\n    $OLD")],
     ),
     Bug(
         "the_last_leaver_closes_in_a_second_step",
@@ -281,7 +285,7 @@ BUGS = [
       closing then;
       {
         std::scoped_lock lock(s.mutex);
-        if (late->why_ == cause::open) then = close(s, *late, cause::cancelled);
+        if (late->why_ == cause::open) then = doom(s, *late, cause::cancelled);
       }
       conclude(then);
       release(*late);
@@ -294,7 +298,7 @@ BUGS = [
     Bug(
         "leaves_again_after_it_was_released",
         "a cancel that comes after the caller has left takes it out of the list twice",
-        [(CORE, "!w.queued_ || w.flight_->why_ != cause::open", "!BUG && ($OLD)")],
+        [(CORE, "!w.queued_ || !w.flight_->open()", "!BUG && ($OLD)")],
     ),
     Bug(
         "a_throwing_callback_leaks_a_waiter",
@@ -312,17 +316,17 @@ BUGS = [
     Bug(
         "a_cancel_before_the_first_step_hangs_the_waiters",
         "only a task that runs wakes who waits for it",
-        [(CORE, "{&f, «f.emitting_ == 0», doomed", "!(BUG && doomed(why) && !f.stoppable_) && $OLD")],
+        [(CORE, ENDS, "!(BUG && doomed(why) && !(f.stop_ & flight_type::stoppable)) && ($OLD)")],
     ),
     Bug(
         "a_cancelled_task_is_started",
         "the flight was doomed before its task ran, and runs all the same",
-        [(CORE, "return f.why_ == cause::open;\n  }\n\n  /// From now on", "if (BUG) return true;\n    $OLD")],
+        [(CORE, "return f.why() == cause::open;", "if (BUG) return true; $OLD")],
     ),
     Bug(
         "stop_request_lost_when_the_doom_comes_first",
         "a task that could not be asked yet when its flight was doomed is never asked",
-        [(CORE, "f.why_ == cause::open || f.unwound_", "BUG || $OLD")],
+        [(CORE, "f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel) & flight_type::stop_due", "($OLD) * (BUG ? 0 : 1)")],
     ),
     Bug(
         "stop_request_lost_between_check_and_note",
@@ -330,15 +334,13 @@ BUGS = [
         [
             (
                 CORE,
-                "f.stoppable_ = true;\n      if",
-                """if (BUG && f.why_ == cause::open && !f.unwound_) {
-        s.mutex.unlock();
-        P::point(core_step::release);
-        s.mutex.lock();
-        f.stoppable_ = true;
-        return;
-      }
-      $OLD""",
+                "P::point(core_step::stoppable);",
+                """$OLD
+    if (BUG && f.why() == cause::open) {
+      P::point(core_step::stoppable);
+      f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel);
+      return;
+    }""",
             )
         ],
         by_schedule=True,
@@ -346,17 +348,20 @@ BUGS = [
     Bug(
         "stop_requested_twice",
         "once by who dooms the flight before its task can be asked, and once more when it can",
-        [(CORE, "doomed(why) && f.stoppable_", "BUG ? doomed(why) : ($OLD)")],
+        [(CORE, "f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable", "($OLD) != 0 || BUG")],
     ),
     Bug(
         "a_failed_task_is_asked_to_stop",
         "every end of a flight is announced to its task, doom or not",
-        [(CORE, SETTLED, "$OLD\n        if (BUG && f.stoppable_ && why == cause::resolved) retain(f), end.stop = true;")],
+        [
+            (CORE, SETTLED, "$OLD\n        if (BUG && (f.stop_ & flight_type::stoppable) && why == cause::resolved) retain(f), end.stop = true;"),
+            (CORE, "release(f, end.announce ? 2 : 1);", "if (BUG && end.stop) ask_to_stop(f);\n    $OLD"),
+        ],
     ),
     Bug(
         "clear_misses_one_flight",
         "the flight that is the last of its part of the table survives",
-        [(CORE, "closing const end = close(s, f, cause::cancelled);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
+        [(CORE, "closing const end = doom(s, f, cause::cancelled);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
     ),
     Bug(
         "clear_misses_the_last_shard",
@@ -377,7 +382,7 @@ BUGS = [
     Bug(
         "deadlines_fire_early",
         "what is due within a millisecond is taken for due",
-        [(CORE, "due->when > now", "BUG ? due->when > now + std::chrono::milliseconds(1) : ($OLD)")],
+        [(CORE, "first->when > now", "BUG ? first->when > now + std::chrono::milliseconds(1) : ($OLD)")],
     ),
     Bug(
         "only_one_deadline_fires_at_a_time",
@@ -389,7 +394,7 @@ BUGS = [
     Bug(
         "tie_of_timeouts_reversed",
         "the caller's own timeout fires before its flight's",
-        [("detail/deadline_heap.hpp", "a.of < b.of", "BUG ? b.of < a.of : ($OLD)")],
+        [("detail/deadline_heap.hpp", "a.node->of < b.node->of", "BUG ? b.node->of < a.node->of : ($OLD)")],
     ),
     Bug(
         "a_joiner_shortens_the_flight",
@@ -401,8 +406,7 @@ BUGS = [
                 """$OLD
         if (BUG && c.timeout != no_limit) {
           s.deadlines.remove(*f);
-          f->when = deadline_after(now, c.timeout);
-          s.deadlines.push(*f);
+          s.deadlines.push(deadline_after(now, c.timeout), *f);
         }""",
             )
         ],
@@ -414,7 +418,7 @@ BUGS = [
             (
                 CORE,
                 "end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);",
-                "if (BUG) end = close(s, *w.flight_, cause::timed_out);\n          else $OLD",
+                "if (BUG) end = doom(s, *w.flight_, cause::timed_out);\n          else $OLD",
             )
         ],
     ),
@@ -438,7 +442,10 @@ BUGS = [
     Bug(
         "cap_claimed_before_the_flight_is_built",
         "the place is lost when building throws or another leader is faster",
-        [(CORE, ROOM, "BUG ? fresh.flight_ || claim_key() : ($OLD)")],
+        [
+            (CORE, ROOM, "BUG ? fresh.flight_ || claim_key() : ($OLD)"),
+            (CORE, "s.joinable.load(std::memory_order_relaxed) == 0", "!BUG && $OLD"),
+        ],
     ),
     Bug(
         "cap_counts_until_the_task_has_unwound",
@@ -456,7 +463,10 @@ BUGS = [
     Bug(
         "last_event_after_the_waiters",
         "a caller that returned does not see its flight in the log",
-        [(CORE, "core& owner = *f.home_->owner;\n    if (owner.events_) {", "if (BUG) release_waiters(f);\n    $OLD")],
+        [
+            (CORE, "if (end.announce) {\n      «if (owner.events_) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n      $OLD"),
+            (CORE, "owner;\n    «if (owner.events_) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n    $OLD"),
+        ],
     ),
     Bug(
         "size_is_not_brought_up_to_date_at_the_end",
@@ -474,13 +484,13 @@ BUGS = [
         "nobody waits for a hit that is being delivered",
         [
             (CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD } else if (events_) retain(*f);"),
-            (CORE, "«end_emit(*f);»\n        }\n        return admission::joined;", "if (BUG) release(*f); else $OLD"),
+            (CORE, "return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};", "if (BUG) return release(*f), entry{admission::joined};\n        $OLD"),
         ],
     ),
     Bug(
         "the_end_announced_while_an_event_is_delivered",
         "task_resolved overtakes task_started",
-        [(CORE, "{&f, «f.emitting_ == 0», doomed", "BUG || $OLD")],
+        [(CORE, ENDS, "BUG || ($OLD)")],
     ),
     Bug(
         "the_end_of_a_delivery_checked_in_two_steps",
@@ -488,18 +498,40 @@ BUGS = [
         [
             (
                 CORE,
-                "ours = --f.emitting_ == 0 && f.why_ != cause::open;",
+                "ours = --f.emitting_ == 0 && !f.open();",
                 """if (BUG) {
         bool const last = --f.emitting_ == 0;
         f.home_->mutex.unlock();
         P::point(core_step::release);
         f.home_->mutex.lock();
-        ours = last && f.why_ != cause::open;
+        ours = last && !f.open();
       } else
         $OLD""",
             )
         ],
         by_schedule=True,
+    ),
+    Bug(
+        "a_hit_begins_to_be_delivered_after_the_join",
+        "the flight closes in between, and its end overtakes the hit",
+        [
+            (CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD }"),
+            (
+                CORE,
+                "std::size_t const waiters = f->waiters_;\n        «lock.unlock();»",
+                """$OLD
+        if (BUG && events_) {
+          std::scoped_lock again(s.mutex);
+          ++f->emitting_;
+        }""",
+            ),
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "a_hit_is_delivered_and_was_never_begun",
+        "the count of deliveries under way is one too low, and the end comes during another one, or never",
+        [(CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "a_joiners_metadata_on_the_flights_events",
@@ -509,7 +541,7 @@ BUGS = [
     Bug(
         "the_miss_counted_before_the_flight_is_built",
         "the books are wrong when building throws",
-        [(CORE, "lock.unlock();\n        fresh.flight_ = build();", "if (BUG) ++s.books.misses, ++s.books.started;\n        $OLD"),
+        [(CORE, "fresh.flight_ = build();", "if (BUG) ++s.books.misses, ++s.books.started;\n      $OLD"),
          (CORE, "++s.books.misses;\n      ++s.books.started;", "if (!BUG) { $OLD }")],
     ),
     Bug(
@@ -540,35 +572,111 @@ BUGS = [
         [
             (
                 CORE,
-                "auto expected = waiter_type::phase::linking;",
-                """if (BUG) {
-      if (w.phase_.load() == waiter_type::phase::released) return false;
+                "P::point(core_step::arm);",
+                """$OLD
+    if (BUG) {
+      if (released(w)) return false;
       P::point(core_step::release);
-      w.phase_.store(waiter_type::phase::armed);
+      w.phase_.store(phase::armed);
       return true;
-    }
-    $OLD""",
+    }""",
             )
         ],
         by_schedule=True,
     ),
     Bug(
-        "released_without_looking_again",
-        "suspended between the look and the note: nobody hands over to this caller",
+        "armed_outside_of_the_lock",
+        "suspended after whoever releases it has looked: nobody hands over to this caller",
         [
             (
                 CORE,
-                "bool const suspended =",
-                """if (BUG) {
-      bool const was = w.phase_.load() == waiter_type::phase::armed;
-      P::point(core_step::release);
-      w.phase_.store(waiter_type::phase::released);
-      return was;
-    }
+                "P::point(core_step::arm);",
+                """$OLD
+    if (BUG) {
+      auto expected = phase::linking;
+      return w.phase_.compare_exchange_strong(expected, phase::armed);
+    }""",
+            ),
+            (
+                CORE,
+                "w.phase_.store(phase::released, std::memory_order_release);",
+                """if (BUG) P::point(core_step::release);
     $OLD""",
-            )
+            ),
         ],
         by_schedule=True,
+    ),
+    Bug(
+        "released_before_its_reference_is_counted",
+        "a caller that is not suspended sees it at once, and gives back what it has not got yet",
+        [(CORE, SETTLED, "$OLD\n        if (BUG && !owner.events_) (void)release_batch(s, f, released);")],
+        by_schedule=True,
+    ),
+    Bug(
+        "touches_the_core_after_a_joiner_was_armed",
+        "the joiner has gone on, and the group with it, when its deadline is told to the driver",
+        [
+            (CORE, "bool const armed = arms && «wait_until == time_point::max()»", "(BUG || $OLD)"),
+            (CORE, "if (armed) return {admission::joined, true};", "if (!BUG) { $OLD }"),
+            (CORE, "if (!events_) return {admission::joined};", "if (BUG && armed) return {admission::joined, true};\n        $OLD"),
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "the_group_holds_nothing_while_it_lets_go",
+        "the last flight frees the core under its hands",
+        [
+            (CORE, "references_.store(«count_ + 1»", "$OLD - (BUG ? 1 : 0)"),
+            (CORE, "std::size_t idle = «1»;", "BUG ? 0 : $OLD"),
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "the_flight_is_read_after_its_last_waiter",
+        "who has not suspended sees that it is released, and frees the flight",
+        [(CORE, "std::memory_order_release);\n      «release_next(s, f, released);»", "$OLD\n      if (BUG) (void)release_batch(s, f, released);")],
+        by_schedule=True,
+    ),
+    Bug(
+        "the_core_is_read_after_the_flight_was_given_away",
+        "the caller whose flight it was has destroyed the group",
+        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && end.announce && owner.events_) owner.emit_end(f);\n    $OLD")],
+        by_schedule=True,
+    ),
+    Bug(
+        "only_the_first_of_a_batch_is_handed_over",
+        "who is released together is not resumed together",
+        [(CORE, "if (!w->hand_over(released.callers)) strand(*w);", "{ $OLD if (BUG) break; }")],
+    ),
+    Bug(
+        "callers_of_different_places_in_one_batch",
+        "only the first one's place is kept until all have their turns",
+        [(CORE, "!first && «(!place || w.place() != place)»", "!BUG && $OLD")],
+    ),
+    Bug(
+        "references_stored_though_others_have_some",
+        "what somebody else holds is forgotten, and the flight freed too early",
+        [(CORE, SOLE, "BUG || $OLD")],
+    ),
+    Bug(
+        "the_value_is_moved_to_the_first",
+        "the others get none",
+        [(CORE, "if («f.references_.load(std::memory_order_acquire) == 1») return std::move", "BUG || $OLD")],
+    ),
+    Bug(
+        "a_part_with_flights_counted_as_idle",
+        "the core is freed before they are",
+        [(CORE, "shards_[i].living.close()", "$OLD || BUG")],
+    ),
+    Bug(
+        "flights_are_counted_and_the_count_never_closed",
+        "the core outlives the last of them, for ever",
+        [(CORE, "shards_[i].living.close()", "!BUG && $OLD")],
+    ),
+    Bug(
+        "a_mutex_that_does_not_exclude",
+        "two threads are in one critical section",
+        [("platform.hpp", "if («taken_.exchange(true, std::memory_order_acquire)») [[unlikely]]", "$OLD && !BUG")],
     ),
     Bug(
         "a_flight_is_never_freed",

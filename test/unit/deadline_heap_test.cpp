@@ -161,4 +161,34 @@ TEST(deadline_heap, sorts_what_is_pushed_and_then_popped) {
   EXPECT_EQ(timers.top(), nullptr);
 }
 
+TEST(deadline_heap, what_room_was_made_for_takes_no_memory) {
+  heap deadlines;
+  std::deque<timer> timers;
+  std::size_t size = 0;
+  for (std::size_t const more : {1, 2, 1, 3, 2, 5, 1}) {
+    deadlines.reserve(more);
+    auto const* const where = size == 0 ? nullptr : deadlines.top();
+    for (std::size_t i = 0; i < more; ++i, ++size) {
+      timer& t = timers.emplace_back(deadline_of::flight, static_cast<int>(size));
+      deadlines.push(t.when, t);
+      if (where) {
+        EXPECT_EQ(deadlines.top(), where);
+      }
+    }
+  }
+}
+
+TEST(deadline_heap, knows_when_a_node_is_due) {
+  heap deadlines;
+  std::deque<timer> timers;
+  for (int i = 0; i < 9; ++i) {
+    timer& t = timers.emplace_back(deadline_of::flight, 9 - i);
+    deadlines.reserve(1);
+    deadlines.push(t.when, t);
+  }
+  for (timer const& t : timers) EXPECT_EQ(deadlines.when(t), t.when);
+  deadlines.remove(timers[3]);
+  EXPECT_EQ(deadlines.when(timers[3]), time_point::max());
+}
+
 }  // namespace

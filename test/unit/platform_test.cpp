@@ -401,6 +401,32 @@ TEST(thread_driver, a_thread_that_cannot_be_started_leaves_nothing_behind) {
   EXPECT_EQ(work.references(), 0);
 }
 
+TEST(short_mutex, lets_one_in_at_a_time_and_those_who_wait_in_afterwards) {
+  cacheflight::detail::short_mutex mutex;
+  std::atomic<bool> inside{false};
+  int entered = 0, overlapped = 0;
+  auto const enter = [&] {
+    for (int i = 0; i < 1'000; ++i) {
+      std::scoped_lock lock(mutex);
+      if (inside.exchange(true, std::memory_order_relaxed)) ++overlapped;
+      std::this_thread::yield();  // so that the other finds it taken
+      ++entered;
+      inside.store(false, std::memory_order_relaxed);
+    }
+  };
+  {
+    std::latch start(2);
+    std::jthread const other([&] {
+      start.arrive_and_wait();
+      enter();
+    });
+    start.arrive_and_wait();
+    enter();
+  }
+  EXPECT_EQ(entered, 2'000);
+  EXPECT_EQ(overlapped, 0);
+}
+
 TEST(std_platform, has_a_power_of_two_of_shards) {
   std::size_t const shards = cacheflight::std_platform::shards();
   EXPECT_TRUE(std::has_single_bit(shards));
