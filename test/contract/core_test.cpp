@@ -14,10 +14,12 @@
 #include <deque>
 #include <functional>
 #include <latch>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <set>
 #include <thread>
+#include <utility>
 
 // What the core allocates its shards with. The leak sanitizer does not see them: they point at themselves.
 namespace {
@@ -649,6 +651,93 @@ TEST(R29, a_caller_that_is_ready_to_suspend_and_released_by_its_own_event_is_not
   EXPECT_TRUE(in.suspended);
   EXPECT_EQ(leader.turns, 1);
   core_type::settle(*leader.joined(), cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R29, a_caller_that_is_ready_to_suspend_and_left_within_its_own_event_is_not_armed) {
+  ready_call leader, joiner;
+  moody_group flights(cacheflight::options().on_event([&](cacheflight::event const& e) {
+    if (e.type == cacheflight::event_type::hit) core_type::leave(joiner);
+  }));
+  (void)enter_ready(flights, leader);
+  EXPECT_FALSE(enter_ready(flights, joiner).suspended);
+  EXPECT_EQ(joiner.turns, 0);
+  EXPECT_EQ(joiner.how_left(), cd::departure::left);
+  core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  EXPECT_EQ(leader.turns, 1);
+}
+
+// Something happens where another thread could step in: before a lock is taken, or after a caller was released.
+struct interrupted_mutex : checked_mutex {
+  void lock() {
+    if (before) std::exchange(before, nullptr)();
+    checked_mutex::lock();
+  }
+  static inline std::function<void()> before;
+};
+struct interrupted_platform : manual_platform {
+  using mutex = interrupted_mutex;
+  static void point(cacheflight::core_step step) noexcept {
+    if (step == cacheflight::core_step::release && released) released();
+  }
+  static inline std::function<void()> released;
+};
+using interrupted_group = cacheflight::basic_group<moody_key, moody_hash, moody_equal, interrupted_platform>;
+using interrupted_core = cd::core<interrupted_platform>;
+struct interrupted_flight final : cd::keyed_flight<interrupted_platform, moody_key> {
+  explicit interrupted_flight(moody_key&& k) : keyed_flight(std::move(k), typeid(answer), {}) {}
+  bool request_stop() noexcept override { return true; }
+};
+struct interrupted_call final : cd::waiter<interrupted_platform> {
+  bool hand_over(waiters&) noexcept override { return ++turns, true; }
+  [[nodiscard]] void const* place() const noexcept override { return &typeid(interrupted_call); }
+  int turns = 0;
+};
+void enter(interrupted_group& flights, interrupted_call& c) {
+  moody_key key = 1;
+  (void)cd::access::enter(flights, key, c, run_options(), typeid(answer),
+                          [](moody_key& k) { return new interrupted_flight(std::move(k)); });
+}
+
+TEST(R29, a_caller_that_is_released_between_its_look_and_the_lock_does_not_suspend) {
+  interrupted_group flights;
+  interrupted_call c;
+  enter(flights, c);
+  interrupted_mutex::before = [&] {
+    interrupted_core::settle(*c.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  };
+  EXPECT_FALSE(interrupted_core::arm(c));
+  EXPECT_EQ(c.turns, 0);
+  interrupted_core::finish(c);
+}
+
+TEST(R29, a_caller_that_has_not_suspended_may_be_gone_as_soon_as_it_is_released) {
+  interrupted_group flights;
+  auto first = std::make_unique<interrupted_call>(), last = std::make_unique<interrupted_call>();
+  interrupted_call suspended;
+  for (auto* const each : {first.get(), &suspended, last.get()}) enter(flights, *each);
+  EXPECT_TRUE(interrupted_core::arm(suspended));
+  auto const go_on = [](std::unique_ptr<interrupted_call>& c) {
+    if (!c || !interrupted_core::released(*c)) return;
+    interrupted_core::finish(*c);
+    c.reset();
+  };
+  interrupted_platform::released = [&] { go_on(first), go_on(last); };
+  interrupted_core::settle(*suspended.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  interrupted_platform::released = nullptr;
+  EXPECT_FALSE(first || last);
+  EXPECT_EQ(suspended.turns, 1);
+  interrupted_core::finish(suspended);
+}
+
+TEST(R25, where_there_is_no_callback_none_fails) {
+  manual_group flights;
+  hand_front front;
+  auto const task = make_task();
+  front.run(flights, "k", {}, task);
+  EXPECT_TRUE(flights.cancel("k"));
+  EXPECT_EQ(flights.stats().callback_failures, 0u);
+  task->open_gate(true);
+  front.pump();
 }
 
 TEST(R18, the_wait_of_a_joiner_that_is_ready_to_suspend_is_bounded_and_armed_afterwards) {

@@ -165,7 +165,7 @@ TEST(deadline_heap, what_room_was_made_for_takes_no_memory) {
   heap deadlines;
   std::deque<timer> timers;
   std::size_t size = 0;
-  for (std::size_t const more : {1, 2, 1, 3, 2, 5, 1}) {
+  for (std::size_t const more : {1U, 2U, 1U, 3U, 2U, 5U, 1U}) {
     deadlines.reserve(more);
     auto const* const where = size == 0 ? nullptr : deadlines.top();
     for (std::size_t i = 0; i < more; ++i, ++size) {
