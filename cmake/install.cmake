@@ -9,6 +9,7 @@ set(cacheflight_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 install(DIRECTORY include/cacheflight TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 install(FILES gdb/cacheflight.py DESTINATION "${CMAKE_INSTALL_DATADIR}/cacheflight/gdb")
+install(DIRECTORY monitoring DESTINATION "${CMAKE_INSTALL_DATADIR}/cacheflight")
 
 # The parts are not exported: the package defines them where it is used, with what is found there.
 install(TARGETS cacheflight EXPORT cacheflight-targets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")

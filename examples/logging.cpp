@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Events in a log, without secrets in it. A key may name a person or be a session's token: the log gets a keyed hash, which
-// tells keys apart and nothing else. Exceptions' texts and metadata are the task's and the callers' own, and no better.
+// Events in a log, without secrets in it. A key may name a person or be a session's token: the log gets what
+// `cacheflight::redactor` makes of it, which tells keys apart and nothing else. Exceptions' texts and metadata are the
+// task's and the callers' own, and no better.
 //
 // Prints:
 //     info    miss               key #…  flight …  waiters …  request 17
@@ -13,6 +14,7 @@
 //     warning task_rejected      key #…  flight …  waiters 1  request 19  after … ms: Connection refused
 //     7 lines for 2 keys, no secret in them: true
 #include <cacheflight/callback.hpp>
+#include <cacheflight/redact.hpp>
 
 #include <any>
 #include <chrono>
@@ -41,8 +43,7 @@ class event_logger {
                      event.type == event_type::max_keys_rejected;
     std::osyncstream line(log_);
     line << (bad ? "warning " : "info    ") << std::left << std::setw(18) << to_string(event.type) << " key #"
-         << std::right << std::hex << std::setw(16) << std::setfill('0') << redact_(event.key) << std::dec
-         << "  flight " << event.flight_id << "  waiters " << event.waiters;
+         << redact_(event.key) << "  flight " << event.flight_id << "  waiters " << event.waiters;
     // The callers' metadata: here the number of the request, to find it again in other logs.
     if (auto const* request = std::any_cast<int>(&event.metadata)) line << "  request " << *request;
     if (event.duration > event.duration.zero())
@@ -64,7 +65,7 @@ class event_logger {
   }
 
   std::ostream& log_;
-  cacheflight::keyed_string_hash redact_;  // with a random seed of its own
+  cacheflight::redactor redact_;  // with a random secret of its own
 };
 
 int main() {
@@ -87,7 +88,7 @@ int main() {
   std::string const text = log.str();
   int lines = 0;
   std::set<std::string> keys;
-  for (std::size_t at = 0; (at = text.find('#', at)) != text.npos; ++lines) keys.insert(text.substr(at++, 17));
+  for (std::size_t at = 0; (at = text.find('#', at)) != text.npos; ++lines) keys.insert(text.substr(at++, 25));
   bool clean = true;
   for (char const* secret : {"alice", "s3cr3t", "bob", "passw0rd"}) clean = clean && text.find(secret) == text.npos;
   std::cout << text << lines << " lines for " << keys.size() << " keys, no secret in them: " << std::boolalpha << clean

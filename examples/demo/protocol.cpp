@@ -37,13 +37,6 @@ std::optional<std::int64_t> parse_number(std::string_view digits) {
   return number;
 }
 
-// Keys may name people: logs and the page get a keyed hash, which tells them apart and nothing else.
-std::string redacted(std::size_t key_hash) {
-  char text[18];
-  std::snprintf(text, sizeof text, "#%016zx", key_hash);
-  return text;
-}
-
 }  // namespace
 
 question understand(std::string_view method, std::string_view target) {
@@ -156,7 +149,7 @@ reply event_log::metrics() const {
 }
 
 std::vector<flight_view> event_log::flights(cacheflight::group const& of) const {
-  auto views = of.snapshot([this](std::string const& key) { return redacted(redact_(key)); });
+  auto views = of.snapshot(redact_);
   std::sort(views.begin(), views.end(), [](flight_view const& a, flight_view const& b) { return a.age > b.age; });
   return views;
 }
@@ -176,7 +169,7 @@ void event_log::on_event(cacheflight::event const& event) {
   }
   auto const took = std::chrono::duration_cast<std::chrono::milliseconds>(event.duration).count();
   std::fprintf(stderr, "%-17s key %s  flight %llu  waiters %zu  %lld ms  %s\n", cacheflight::to_string(event.type),
-               redacted(redact_(event.key)).c_str(), static_cast<unsigned long long>(event.flight_id), event.waiters,
+               redact_(event.key).c_str(), static_cast<unsigned long long>(event.flight_id), event.waiters,
                static_cast<long long>(took), reason.c_str());
 }
 

@@ -8,8 +8,8 @@
 #include "users.hpp"
 #include <cacheflight/event.hpp>
 #include <cacheflight/group.hpp>
-#include <cacheflight/hash.hpp>
 #include <cacheflight/prometheus.hpp>
+#include <cacheflight/redact.hpp>
 
 #include <array>
 #include <atomic>
@@ -80,7 +80,7 @@ class event_log {
 
  private:
   bool log_all_;
-  cacheflight::keyed_string_hash redact_;
+  cacheflight::redactor redact_;                        // keys may name people: tokens tell them apart and nothing else
   std::array<std::atomic<std::uint64_t>, 8> counts_{};  // one per cacheflight::event_type
   cacheflight::task_durations durations_;
   cacheflight::prometheus_metrics metrics_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "user_service.hpp"
 
+#include <cacheflight/keys.hpp>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -58,7 +60,7 @@ reply user_service::get_user(std::int64_t id, bool coalesce, std::stop_token con
   try {
     if (!coalesce) return user_reply(load_user(quit_.get_token(), db_, id));
     // The key is made of the number, not of the text in the URL: /user/42 and /user/042 are the same work.
-    std::string const key = "user:" + std::to_string(id);
+    std::string const key = cacheflight::make_key("user", id);
     std::shared_ptr<std::optional<user> const> const found =
         flights_.run(key, cacheflight::run_options().stop_token(gone), load_user, std::ref(db_), id);
     return user_reply(*found);

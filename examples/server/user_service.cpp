@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "user_service.hpp"
 
+#include <cacheflight/keys.hpp>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -60,7 +62,7 @@ net::awaitable<reply> user_service::get_user(std::int64_t id, bool coalesce) {
       co_return user_reply(found);
     }
     // The key is made of the number, not of the text in the URL: /user/42 and /user/042 are the same work.
-    std::string const key = "user:" + std::to_string(id);
+    std::string const key = cacheflight::make_key("user", id);
     std::shared_ptr<std::optional<user> const> const found = co_await flights_.run(key, fetch_user, std::ref(db_), id);
     co_return user_reply(*found);
   } catch (cacheflight::caller_cancelled_error const&) {

@@ -51,8 +51,9 @@ class timeout_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit timeout_error(timeout_scope scope, detail::key_copy key = {}) noexcept
-      : error(scope == timeout_scope::flight ? "cacheflight: the task exceeded its timeout"
-                                             : "cacheflight: the caller's wait_timeout ran out; the flight goes on",
+      : error(scope == timeout_scope::flight
+                  ? "cacheflight: the task exceeded its timeout"
+                  : "cacheflight: the caller's wait_timeout ran out; the flight goes on if others wait for it",
               std::move(key)),
         scope_(scope) {}
 

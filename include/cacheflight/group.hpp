@@ -95,6 +95,11 @@ template <class Key, class Hash = default_hash<Key>, class Equal = default_equal
 class basic_group {
   static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>,
                 "cacheflight: pointers do not own their text; use std::string keys");
+  static_assert(
+      requires(Hash const& hash, Equal const& equal, Key const& key) {
+        static_cast<std::uint64_t>(hash(key));
+        static_cast<bool>(equal(key, key));
+      }, "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own");
 
  public:
   using key_type = Key;            ///< What flights are told apart by.
@@ -133,14 +138,20 @@ class basic_group {
   /// Average complexity: one hash, one lock and one lookup to join, two more and an allocation to lead.
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
-  [[nodiscard]] auto run(K&& key, F&& task, Args&&... args) {
+  [[nodiscard(
+      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
+      "it")]]
+  auto run(K&& key, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
   /// The same, with options for this call.
   template <class K, class F, class... Args>
-  [[nodiscard]] auto run(K&& key, run_options opts, F&& task, Args&&... args) {
+  [[nodiscard(
+      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
+      "it")]]
+  auto run(K&& key, run_options opts, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), std::move(opts),
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -246,7 +257,10 @@ class basic_group {
 
   template <class K>
   [[nodiscard]] static std::string_view text_of(K const& key) {
-    static_assert(std::convertible_to<K const&, std::string_view>, "cacheflight: this group's keys are strings");
+    static_assert(
+        std::convertible_to<K const&, std::string_view>,
+        "cacheflight: this group's keys are text: make one with cacheflight::make_key (<cacheflight/keys.hpp>) or "
+        "std::to_string, or use a basic_group<Key>");
     if constexpr (std::is_pointer_v<K>)
       if (!key) throw std::invalid_argument("cacheflight: the key is a null pointer");
     return key;
@@ -266,7 +280,9 @@ class basic_group {
   template <class K, class Options, class Task>
   auto dispatch(K&& key, Options&& opts, Task&& task) {
     using returned = typename std::remove_cvref_t<Task>::result;
-    if constexpr (detail::has_front<returned>) {
+    if constexpr (std::is_reference_v<returned>) {
+      (void)sizeof(detail::result_of_answer<returned>);  // says why not
+    } else if constexpr (detail::has_front<returned>) {
       if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> &&
                     detail::string_like<Key> && transparent)
         return front<returned>::run(*this, text_of(key), std::forward<Options>(opts), std::forward<Task>(task));

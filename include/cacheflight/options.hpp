@@ -49,7 +49,8 @@ class options {
   /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`,
   /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
   options& max_keys(std::size_t count) {
-    if (count == 0) throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
+    if (count == 0 || count > std::numeric_limits<std::size_t>::max() / 2)  // a negative number was converted
+      throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
     max_keys_ = count;
     return *this;
   }

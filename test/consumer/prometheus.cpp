@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // A program that has the core and its metrics.
+#ifdef SINGLE_HEADER
+#include SINGLE_HEADER
+#else
 #include <cacheflight/prometheus.hpp>
+#endif
 
 #include <prometheus/text_serializer.h>
 

@@ -154,9 +154,9 @@ TEST_P(R28_batches, asio_that_are_refused_are_tried_again) {
 
 TEST_P(R28_batches, asio_that_are_refused_go_with_their_context) {
   crowd all;
+  int refusals = 0;  // outlives the context, which destroys coroutines that look at it
   {
     net::io_context io;
-    int refusals = 0;
     auto const picky = refusing(io.get_executor(), &refusals);
     auto const ex =
         GetParam() ? net::any_io_executor(net::make_strand(net::any_io_executor(picky))) : net::any_io_executor(picky);

@@ -347,6 +347,18 @@ TEST(R09, callback_completion_outlives_the_group) {
   EXPECT_TRUE(done->set_value(1));
 }
 
+TEST(R09, callback_whose_executor_runs_the_task_at_once) {
+  cacheflight::group flights;
+  int answers = 0;
+  auto const at_once = [](cacheflight::work w) { w(); };
+  for (int i = 0; i < 10; ++i) {
+    flights.start("k", cacheflight::on(at_once, [i] { return i; }),
+                  [&, i](std::exception_ptr, std::shared_ptr<int const> got) { answers += got && *got == i; });
+  }
+  EXPECT_EQ(answers, 10);
+  EXPECT_EQ(flights.stats().resolved, 10u);
+}
+
 TEST(R20, callback_null_tasks_and_callbacks_are_refused_at_once) {
   cacheflight::group flights;
   std::function<int()> const none;

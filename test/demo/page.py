@@ -158,7 +158,7 @@ def expect_flights(server, browser, database, pictures):
         wait_until(lambda: browser.texts("#flights td:nth-child(2)") == ["12", "3"],  # the oldest first
                    lambda: f"the flights have 12 and 3 waiters, but they have {browser.texts('#flights td')}")
         keys = browser.texts("#flights td:first-child")
-        check(all(re.fullmatch("#[0-9a-f]{16}", key) for key in keys) and len(set(keys)) == 2, f"the keys are {keys}")
+        check(all(re.fullmatch("[0-9a-f]{24}", key) for key in keys) and len(set(keys)) == 2, f"the keys are {keys}")
         for row in range(1, 3):
             age, left = map(milliseconds, browser.texts(f"#flights tr:nth-child({row}) td:nth-child(n+3)"))
             check(age > 0 and abs(age + left - TIMEOUT) < 20, f"{age} ms old with {left} ms left of {TIMEOUT}")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The shell commands of README.md, docs/guides and CONTRIBUTING.md: those that are cheap are run as written; who runs the others is said
-in ELSEWHERE, and a command that is in neither is an error.
+"""The shell commands and the CMake code of all pages: what is cheap is run as written; who runs the others is said in ELSEWHERE, and a
+command that is in neither is an error. Of our own scripts, wherever a page names one, it is checked that they know the arguments.
 
 commands.py SOURCE DEMO_SERVER COMPILER
 """
@@ -14,20 +14,25 @@ from pathlib import Path
 
 from snippets import blocks
 
-# Whole blocks that are run: (page, name of the block), by one of the functions below.
+# Whole blocks that are run: (page, language and name of the block), by one of the functions below, in this order.
 RUN = {
-    ("README.md", "install"): "install",
-    ("docs/guides/install.md", "with-cmake"): "install",
-    ("docs/guides/install.md", "without-cmake"): "pkg_config",
-    ("docs/guides/install.md", "without-cmake-2"): "single_header",
-    ("docs/guides/install.md", "a-debian-package"): "debian_package",
-    ("docs/guides/quick-start.md", "from-an-empty-folder"): "empty_folder",
-    ("README.md", "try-it-2"): "curl",
+    ("README.md", "bash", "install"): "install",
+    ("docs/guides/install.md", "bash", "with-cmake"): "install",
+    ("README.md", "cmake", "install"): "find_package",
+    ("docs/guides/install.md", "cmake", "with-cmake"): "find_package",
+    ("docs/guides/install.md", "cmake", "with-cmake-2"): "fetch_content",
+    ("docs/guides/install.md", "bash", "without-cmake"): "pkg_config",
+    ("docs/guides/install.md", "bash", "without-cmake-2"): "single_header",
+    ("docs/guides/install.md", "bash", "a-debian-package"): "debian_package",
+    ("docs/guides/quick-start.md", "bash", "from-an-empty-folder"): "empty_folder",
+    ("docs/guides/quick-start.md", "cmake", "from-an-empty-folder"): None,  # a part of it
+    ("README.md", "bash", "try-it-2"): "curl",
 }
 # Lines that are not run here, and why not.
 ELSEWHERE = {
     r"scripts/(test|demo)( |$)": "minutes; CI runs them",
     r"scripts/docs( |$)": "installs packages; CI runs it",
+    r"scripts/bench( |$)": "minutes, alone on the machine",
     r"(cmake|ctest) --.*preset gcc-debug": "what scripts/test does to build this",
     r"build/gcc-debug/test/contract ": "the tests themselves",
 }
@@ -60,6 +65,23 @@ class Documentation:
             self.shell(self.tree, commands)
         elif commands != self.installed:
             sys.exit("README.md and docs/guides/install.md install differently")
+
+    def build(self, folder, commands, prepare=""):
+        """A project of somebody's, with these commands in its CMakeLists.txt."""
+        (folder := self.scratch / folder).mkdir(exist_ok=True)
+        (folder / "main.cpp").write_text("#include <cacheflight/blocking.hpp>\nint main() {\n  cacheflight::group flights;\n"
+                                         "  return *flights.run(\"key\", [] { return 0; });\n}\n", encoding="utf-8")
+        (folder / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(my_server CXX)\n"
+                                               f"add_executable(my_server main.cpp)\n{commands}", encoding="utf-8")
+        self.shell(folder, f"{prepare}\ncmake -S . -B build && cmake --build build && build/my_server")
+
+    def find_package(self, commands, _page):
+        self.build("find_package", commands)
+
+    def fetch_content(self, commands, _page):
+        archive = re.search(r"\$\{CMAKE_SOURCE_DIR\}/(\S+\.tar\.gz)", commands)[1]
+        self.build("fetch_content", commands, f"mkdir -p $(dirname {archive})\n"
+                   f"tar czhf {archive} -C {self.tree} CMakeLists.txt LICENSE cmake gdb include tools")
 
     def pkg_config(self, commands, _page):
         self.environment["PKG_CONFIG_PATH"] = str(next(self.root.rglob("cacheflight.pc")).parent)
@@ -104,28 +126,47 @@ class Documentation:
         if expected not in printed:
             sys.exit(f"{expected} expected, the commands printed\n{printed}")
 
+    def check_scripts(self, files):
+        """Our own scripts look at one argument after the other, and --help is the last: so the others are valid."""
+        commands = set()
+        for file in files:
+            text = file.read_text(encoding="utf-8")
+            commands |= set(re.findall(r"`((?:scripts|tools)/[^`\n]*)`", text))
+            commands |= {line.split(" #")[0].strip() for language, _, _, block in blocks(text) if language == "bash"
+                         for line in block.splitlines() if line.startswith("scripts/")}
+        for command in sorted(commands):
+            if re.search(r"\b[A-Z]+$", command):  # a placeholder
+                continue
+            if "usage" not in self.shell(self.tree, f"{command.split(' >')[0]} --help").lower():
+                sys.exit(f"{command} --help prints no usage")
+        return len(commands)
+
     def check(self):
-        files = [self.source / "README.md", *sorted(self.source.glob("docs/guides/*.md")), self.source / "CONTRIBUTING.md"]
+        files = sorted({file for pages in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/*.md")
+                        for file in self.source.glob(pages)} - {self.source / "CHANGELOG.md"})
+        print(f"{self.check_scripts(files)} ways to call our scripts", flush=True)
         wanted, unknown = [], []
         for file in files:
             page, of = list(blocks(file.read_text(encoding="utf-8"))), str(file.relative_to(self.source))
             for language, name, line, text in page:
-                if language != "bash":
+                if language not in ("bash", "cmake"):
                     continue
-                if how := RUN.get((of, name)):
-                    wanted.append((how, of, name, text, page))
+                if (of, language, name) in RUN:
+                    wanted.append((RUN[of, language, name], of, name, text, page))
+                elif language == "cmake":
+                    unknown.append(f"{of}:{line}: a block of CMake code")
                 else:
                     unknown += [f"{of}:{line}: {command}" for command in text.splitlines()
                                 if command.strip() and not any(re.match(known, command) for known in ELSEWHERE)]
-        missing = set(RUN) - {(of, name) for _, of, name, _, _ in wanted}
         if unknown:
             sys.exit("\n".join(["in neither RUN nor ELSEWHERE:", *unknown]))
-        if missing:
-            sys.exit(f"no such blocks: {sorted(missing)}")
+        if len(wanted) != len(RUN):
+            sys.exit(f"only these blocks of RUN are there: {[(of, name) for _, of, name, _, _ in wanted]}")
         order = list(dict.fromkeys(RUN.values()))
         for how, of, name, text, page in sorted(wanted, key=lambda one: order.index(one[0])):
-            print(f"{of}, {name}", flush=True)
-            getattr(self, how)(text, page)
+            if how:
+                print(f"{of}, {name}", flush=True)
+                getattr(self, how)(text, page)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@
 #include <type_traits>
 #include <utility>
 
+namespace cacheflight::inline v1 {
+class run_options;
+}
+
 namespace cacheflight::inline v1::detail {
 
 /// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a
@@ -19,10 +23,13 @@ class bound_task {
  public:
   using function_type = F;
   static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
-  static_assert(
-      takes_token || std::is_invocable_v<F, Args...>,
-      "cacheflight: the task cannot be called with these arguments. They are bound as std::async does it: as decayed "
-      "copies, passed as rvalues; use std::ref for a reference.");
+  static constexpr bool callable = takes_token || std::is_invocable_v<F, Args...>;
+  static_assert(callable || !(std::same_as<Args, run_options> || ...),
+                "cacheflight: run_options come before the task: run(key, options, task, args...)");
+  static_assert(callable,
+                "cacheflight: the task cannot be called with these arguments. Pass the function and its arguments, not "
+                "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
+                "std::ref for a reference.");
 
   using result = typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
                                              std::invoke_result<F, Args...>>::type;
@@ -87,7 +94,7 @@ struct result_of_answer {
                 "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. "
                 "Return a value or a "
                 "std::shared_ptr.");
-  using value_type = std::remove_cv_t<U>;
+  using value_type = std::remove_cvref_t<U>;
   using type = std::shared_ptr<value_type const>;
 
   template <class V>

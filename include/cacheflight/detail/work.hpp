@@ -124,8 +124,8 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
  public:
   using base::base;
 
-  /// On this thread, or wherever the task's own executor runs it. The caller is the leader's waiter, which keeps the
-  /// flight alive.
+  /// On this thread, or wherever the task's own executor runs it. Consumes the task's reference: the flight may be gone
+  /// afterwards.
   void start() noexcept {
     if (!this->may_start()) return;
     if constexpr (is_submitted<typename Task::function_type>) submit();
@@ -149,6 +149,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   };
 
   void submit() noexcept {
+    core_type::retain(*this);  // an executor that runs the task at once may see the flight's end
     std::exception_ptr failure;
     try {
       auto executor = std::move(this->task().function().submit);
@@ -158,6 +159,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     }
     cause const why = failure ? cause::rejected : cause::abandoned;
     if (launch_.handed_over(failure != nullptr)) this->unwind(why, nullptr, std::move(failure));
+    core_type::release(*this);
   }
 
   void run() noexcept {
