@@ -5,6 +5,7 @@
 
 #include <any>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <limits>
@@ -48,10 +49,11 @@ class options {
 
   /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`,
   /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
-  options& max_keys(std::size_t count) {
-    if (count == 0 || count > std::numeric_limits<std::size_t>::max() / 2)  // a negative number was converted
+  template <std::integral Count>
+  options& max_keys(Count count) {
+    if (std::cmp_less(count, 1))
       throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
-    max_keys_ = count;
+    max_keys_ = static_cast<std::size_t>(count);
     return *this;
   }
 

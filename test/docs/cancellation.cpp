@@ -13,6 +13,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <chrono>
+#include <latch>
 #include <memory>
 #include <stop_token>
 #include <thread>
@@ -25,7 +26,11 @@ struct report {
   std::string name;
 };
 std::jthread worker;
-void start_thread(cacheflight::work w) { worker = std::jthread(w); }
+std::latch working{1};
+void start_thread(cacheflight::work w) {
+  worker = std::jthread(w);
+  working.count_down();
+}
 
 #include "cancellation/cancellation.inc"
 #include "cancellation/a-caller-leaves.inc"
@@ -47,7 +52,7 @@ TEST(docs_cancellation, stop_token) {
   cacheflight::group flights;
   {
     std::jthread caller(wait_until_stopped, std::ref(flights));
-    await_waiters(flights, 1);
+    working.wait();  // a flight that ends before its task was started never runs it
   }
   worker.join();
   EXPECT_NE(out.text().find("this thread was stopped\n"), std::string::npos);

@@ -17,7 +17,7 @@
 #include <iterator>
 #include <mutex>
 #include <optional>
-#include <sstream>
+#include <streambuf>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,17 +28,32 @@ struct user {
   std::string id, name;
 };
 
-/// Keeps what is written to std::cout, to be compared with what a page says.
-class printed {
+/// Keeps what is written to std::cout, also by several threads at once, to be compared with what a page says.
+class printed : std::streambuf {
  public:
-  printed() : before_(std::cout.rdbuf(text_.rdbuf())) {}
+  printed() : before_(std::cout.rdbuf(this)) {}
   printed(printed const&) = delete;
   printed& operator=(printed const&) = delete;
-  ~printed() { std::cout.rdbuf(before_); }
-  [[nodiscard]] std::string text() const { return text_.str(); }
+  ~printed() override { std::cout.rdbuf(before_); }
+  [[nodiscard]] std::string text() const {
+    std::lock_guard const lock(mutex_);
+    return text_;
+  }
 
  private:
-  std::ostringstream text_;
+  std::streamsize xsputn(char const* from, std::streamsize count) override {
+    std::lock_guard const lock(mutex_);
+    text_.append(from, static_cast<std::size_t>(count));
+    return count;
+  }
+  int overflow(int c) override {
+    char const one = traits_type::to_char_type(c);
+    xsputn(&one, 1);
+    return c;
+  }
+
+  mutable std::mutex mutex_;
+  std::string text_;
   std::streambuf* before_;
 };
 

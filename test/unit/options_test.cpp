@@ -68,6 +68,7 @@ TEST(options, are_chainable) {
 
 TEST(options, refuse_max_keys_of_zero) {
   EXPECT_TRUE(contains(refusal([] { options().max_keys(0); }), "max_keys"));
+  EXPECT_TRUE(contains(refusal([] { options().max_keys(-1); }), "max_keys"));
   EXPECT_EQ(options().max_keys(1).max_keys(), 1U);
   auto const most = std::numeric_limits<std::size_t>::max();
   EXPECT_EQ(options().max_keys(most).max_keys(), most);
