@@ -729,6 +729,33 @@ TEST(R29, a_caller_that_has_not_suspended_may_be_gone_as_soon_as_it_is_released)
   interrupted_core::finish(suspended);
 }
 
+TEST(R27, snapshot_of_a_flight_that_ends_between_its_look_and_the_lock_is_empty) {
+  interrupted_group flights;
+  interrupted_call c;
+  enter(flights, c);
+  interrupted_mutex::before = [&] {
+    interrupted_core::settle(*c.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  };
+  EXPECT_TRUE(flights.snapshot().empty());
+  interrupted_core::finish(c);
+}
+
+TEST(R24, the_duration_of_a_call_with_a_limit_counts_from_the_call) {
+  std::chrono::nanoseconds took{};
+  moody_group flights(cacheflight::options().on_event([&](cacheflight::event const& e) { took = e.duration; }));
+  ready_call c;
+  moody_key key = 1;
+  (void)cd::access::enter_suspended(
+      flights, key, c, run_options().timeout(1h), typeid(answer),
+      [](moody_key& k) {
+        manual_clock::advance(5ms);
+        return new moody_flight(std::move(k));
+      },
+      true);
+  core_type::settle(*c.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  EXPECT_EQ(took, 5ms);
+}
+
 TEST(R25, where_there_is_no_callback_none_fails) {
   manual_group flights;
   hand_front front;

@@ -4,11 +4,7 @@
 #include "docs/harness.hpp"
 #include <cacheflight/asio.hpp>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio.hpp>
 
 #include <chrono>
 #include <memory>

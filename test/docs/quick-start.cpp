@@ -9,10 +9,7 @@
 #include <cacheflight/future.hpp>
 #include <cacheflight/sender.hpp>
 
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio.hpp>
 
 #include <chrono>
 #include <functional>

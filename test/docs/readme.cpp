@@ -8,9 +8,7 @@
 #include <cacheflight/keys.hpp>
 #include <cacheflight/sender.hpp>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/io_context.hpp>
+#include <boost/asio.hpp>
 
 #include <chrono>
 #include <memory>

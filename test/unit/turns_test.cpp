@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,7 +41,7 @@ class caller final : public cd::inline_caller<P> {
 
   /// As a coroutine leader's: it may be ready within its start.
   [[nodiscard]] bool hand_over(waiters& others) noexcept override {
-    if (is_starting_here()) noted = true;
+    if (looks && is_starting_here()) noted = true;
     else queue_turns(others);
     return true;
   }
@@ -52,6 +53,7 @@ class caller final : public cd::inline_caller<P> {
   }
 
   bool leads = false;
+  bool looks = true;
   bool noted = false;
   int turns = 0;
   std::thread::id thread;
@@ -77,6 +79,41 @@ struct led {
 struct turns : testing::Test {
   manual_group flights;
 };
+
+TEST_F(turns, of_a_leader_that_is_released_within_its_start_are_noted_and_not_taken) {
+  led a(flights, "a");
+  a.leader->looks = false;
+  caller::starting start(*a.leader);
+  settle(a.flight);
+  EXPECT_TRUE(start.end());
+  EXPECT_EQ(a.leader->turns, 0);
+  core::finish(*a.leader);
+}
+
+TEST_F(turns, a_leader_is_not_taken_for_one_that_another_thread_starts) {
+  led a(flights, "a"), b(flights, "b");
+  std::latch started(1), over(1);
+  std::thread one([&] {  // each is the first start of a new thread
+    caller::starting start(*a.leader);
+    started.count_down();
+    over.wait();
+    EXPECT_FALSE(start.end());
+  });
+  std::thread other([&] {
+    started.wait();
+    caller::starting start(*b.leader);
+    settle(a.flight);
+    EXPECT_FALSE(start.end());
+    over.count_down();
+  });
+  std::thread::id const resumes = other.get_id();
+  one.join();
+  other.join();
+  EXPECT_FALSE(a.leader->noted);
+  EXPECT_EQ(a.leader->turns, 1);
+  EXPECT_EQ(a.leader->thread, resumes);
+  settle(b.flight);
+}
 
 TEST_F(turns, a_leader_whose_task_ends_within_its_start_is_ready_instead_of_being_given_its_turn) {
   led one(flights, "one");
