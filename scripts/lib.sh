@@ -46,3 +46,31 @@ need_packages() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
     die "could not install: ${missing[*]}"
 }
+
+# show_progress LOG: how far ninja is, of which the log knows; on a terminal all the time, elsewhere once a minute.
+show_progress() {
+  local every=60 before='  ' after='\n'
+  [[ ! -t 1 ]] || every=1 before='\r\e[K  ' after=''
+  while sleep "$every" &>/dev/null && kill -0 $$ 2>/dev/null; do
+    # shellcheck disable=SC2059 # the format is made above
+    printf "$before%s$after" "$(grep -o '^\[[0-9]*/[0-9]*\].*' "$1" 2>/dev/null | tail -n 1 | cut -c 1-100)"
+  done
+}
+
+# quietly LOG COMMAND...: output goes to the log; if the command fails, its end is shown.
+quietly() {
+  local log=$1 watcher status=0
+  shift
+  show_progress "$log" &
+  watcher=$!
+  "$@" >>"$log" 2>&1 || status=$?
+  kill "$watcher" 2>/dev/null || true
+  wait "$watcher" 2>/dev/null || true
+  [[ ! -t 1 ]] || printf '\r\e[K'
+  ((status)) || return 0
+  printf '%s' "$red"
+  printf '%s failed. The end of %s:' "$1 $2" "$log"
+  printf '%s\n' "$plain"
+  tail -n 80 "$log"
+  return 1
+}
