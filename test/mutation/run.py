@@ -3,7 +3,8 @@
 """Runs the suites on every mutant that generate.py made, the fastest suite first, until one fails.
 
 A mutant is killed when a suite fails, crashes, hangs or computes for much too long. Fails if one survives that is not
-listed in equivalents.txt, if one that is listed is killed, or if a listed one does not exist any more.
+listed in equivalents.txt, if one that is listed is killed, or if a listed one does not exist any more. Those that are
+listed as "Only faults" are left to the suite of that name, and left out if it was not built.
 """
 
 import argparse
@@ -168,7 +169,9 @@ def main():
         m["key"] = key_of(m, seen)
     listed = read_equivalents(options.equivalents)
     stale = set(listed) - {m["key"] for m in mutants}
-    suites = [Suite(text) for text in options.suite]
+    only_faults = {key for key, why in listed.items() if why.startswith("Only faults")}
+    listed = {key: why for key, why in listed.items() if key not in only_faults}
+    suites = [suite for suite in map(Suite, options.suite) if suite.name != "faults" or os.path.exists(suite.command[0])]
     started = time.monotonic()
     for suite in suites:
         suite.baseline()
@@ -178,6 +181,10 @@ def main():
         needing = [m for m in mutants if m.get("by_schedule")]
         print(f"left out, because only the schedule explorer can show them: {len(needing)} seeded bugs")
         chosen = [m for m in mutants if not m.get("by_schedule")]
+    if not any(suite.name == "faults" for suite in suites):
+        needing = [m for m in chosen if m["key"] in only_faults]
+        print(f"left out, because only memory that runs out can show them, and that suite was not built: {len(needing)} mutants")
+        chosen = [m for m in chosen if m["key"] not in only_faults]
     if options.part:
         i, n = map(int, options.part.split("/"))
         chosen = [m for m in chosen if m["kind"] == "seeded" or m["number"] % n == i % n]
@@ -189,7 +196,9 @@ def main():
     def suites_for(m):
         if m.get("by_schedule"):
             return [s for s in suites if s.name == "schedule"]
-        return suites if options.all_suites else [s for s in suites if s.name != "schedule"]
+        if m["key"] in only_faults:
+            return [s for s in suites if s.name == "faults"]
+        return [s for s in suites if s.name != "faults" and (options.all_suites or s.name != "schedule")]
 
     def kill(m):
         m["seconds"] = 0.0
