@@ -5,6 +5,7 @@
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
+#include <cacheflight/coroutine.hpp>
 #include <cacheflight/keys.hpp>
 #include <cacheflight/sender.hpp>
 
@@ -13,8 +14,6 @@
 #include <chrono>
 #include <memory>
 #include <stop_token>
-
-// not compiled here: the-other-fronts-2: g++ 12 takes no declaration of a function in a coroutine; docs/guides/quick-start.md has it
 
 #pragma GCC diagnostic ignored "-Wunused-result"     // the README is brief: it calls run for its effect,
 #pragma GCC diagnostic ignored "-Wunused-parameter"  // and leaves bodies out
@@ -57,6 +56,28 @@ TEST(docs_readme, threads) {
   EXPECT_EQ(loaded, 3);
 }
 }  // namespace threads
+
+namespace in_coroutines {
+task<user> fetch_user(std::string id) { co_return user{id, "Ada"}; }
+
+task<std::string> both(cacheflight::group& flights, event_loop& loop) {
+  std::string const id = "42";
+  auto const scheduler = [&loop](auto resume) { loop.post(resume); };
+#include "readme/the-other-fronts-2.inc"
+  co_return u->name + v->name;
+}
+
+TEST(docs_readme, coroutines) {
+  cacheflight::group flights;
+  std::optional<task<std::string>> names;
+  {
+    event_loop loop;
+    names.emplace(both(flights, loop));
+    names->start();
+  }
+  EXPECT_EQ(names->result(), "AdaAda");
+}
+}  // namespace in_coroutines
 
 namespace callbacks {
 int loaded = 0;
