@@ -173,6 +173,16 @@ inline constexpr bool is_scheduled = false;
 template <class Scheduler, class F>
 inline constexpr bool is_scheduled<scheduled<Scheduler, F>> = true;
 
+/// A callback of the library's own, which runs nobody's code: it needs no turn, and must not wait for one.
+template <class F>
+struct immediate : F {};
+template <class F>
+immediate(F) -> immediate<F>;
+template <class F>
+inline constexpr bool is_immediate = false;
+template <class F>
+inline constexpr bool is_immediate<immediate<F>> = true;
+
 /// A flight whose task answers through a completion. It can always be asked to stop: the completion has the token.
 template <class P, class Key, class F, class T>
 class answering_flight final : public keyed_flight<P, Key>, private answer_target<T> {
@@ -348,8 +358,15 @@ class callback_caller final : inline_caller<P> {
   /// The scheduler dropped the turn.
   void vanish() noexcept { delete this; }
 
+  /// Who takes no turn on whatever thread there is must not go with those who do.
+  [[nodiscard]] void const* place() const noexcept override {
+    return is_scheduled<F> || is_immediate<F> ? nullptr : inline_caller<P>::place();
+  }
+
   [[nodiscard]] bool hand_over([[maybe_unused]] typename waiter<P>::waiters& others) noexcept override {
-    if constexpr (is_scheduled<F>) {
+    if constexpr (is_immediate<F>) {
+      take_turn();
+    } else if constexpr (is_scheduled<F>) {
       std::shared_ptr<turn> mine;
       try {
         mine = std::make_shared<turn>(this);

@@ -11,8 +11,8 @@
 /// group's deadline thread after a timeout, inside `request_stop` if they are stopped. (If that thread is resuming one
 /// already they queue up behind it, so that the stack does not grow.) `co_await flights.run(…).resume_on(scheduler)`
 /// resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and calls it once. If it
-/// throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. A
-/// leader whose task completed inside the starting call goes on without having been suspended.
+/// throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. From
+/// when the scheduler has the function until it was called or dropped, the coroutine must not be destroyed. A leader whose task completed inside the starting call goes on without having been suspended.
 ///
 /// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is
 /// destroyed while it is suspended in `run` has left: on any thread until its flight is decided, or its own wait is
@@ -204,8 +204,15 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       return leads = new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task_));
     };
     typename inline_caller<P>::starting start(*this);
-    entry const in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
-                                             !stop.stop_possible());
+    entry in;
+    try {
+      in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
+                                   !stop.stop_possible());
+    } catch (...) {
+      (void)start.end();
+      if (start.gone) return true;  // another's turn has destroyed the frame that would catch it
+      throw;
+    }
     // If it is suspended the frame may be gone from here on: resumed on another thread, or destroyed.
     bool suspended = in.suspended;
     if (!suspended) {
@@ -213,7 +220,8 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       suspended = core_type::arm(*this);
     }
     if (in.how == admission::leads) leads->start();
-    return !start.end() && suspended;
+    bool const ready = start.end();
+    return start.gone || (suspended && !ready);  // gone: another's turn has destroyed the frame, suspended or not
   }
 
   typename result::type resume() {

@@ -19,7 +19,8 @@ namespace cacheflight::inline v1 {
 ///     auto task = cacheflight::on(on_pool, std::bind_front(load_user, id));
 ///     std::future<std::shared_ptr<user const>> u = cacheflight::run_future(flights, "user:" + id, task);
 ///
-/// A task that returns a plain value and has no executor (`on`) runs inside this call. The future's errors are those of
+/// A task that returns a plain value and has no executor (`on`) runs inside this call. The future is ready as soon as
+/// the flight has ended, inside the call that ended it. The future's errors are those of
 /// the callback front. Destroying the future does not make the caller leave, nor does it block;
 /// `run_options::stop_token` and `wait_timeout` do make it leave.
 template <class Key, class Hash, class Equal, class Platform, class K, class F>
@@ -30,16 +31,17 @@ template <class Key, class Hash, class Equal, class Platform, class K, class F>
   // is under way.
   auto const promise = std::make_shared<std::promise<result>>();
   if constexpr (std::is_void_v<answer>) {
-    flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task), [promise](std::exception_ptr error) {
-      if (error) promise->set_exception(std::move(error));
-      else promise->set_value();
-    });
+    flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task),
+                  detail::callback_front::immediate{[promise](std::exception_ptr error) {
+                    if (error) promise->set_exception(std::move(error));
+                    else promise->set_value();
+                  }});
   } else {
     flights.start(std::forward<K>(key), std::move(opts), std::forward<F>(task),
-                  [promise](std::exception_ptr error, result value) {
+                  detail::callback_front::immediate{[promise](std::exception_ptr error, result value) {
                     if (error) promise->set_exception(std::move(error));
                     else promise->set_value(std::move(value));
-                  });
+                  }});
   }
   return promise->get_future();
 }

@@ -84,8 +84,9 @@ struct access;
 ///
 /// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and
 /// completion handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls
-/// that wait or run are fine (rule 30); it does not wait for tasks, only for an event callback that runs on the group's
-/// own deadline thread, if it is called from elsewhere.
+/// that wait or run are fine (rule 30); it does not wait for tasks, only for what runs on the group's own deadline thread,
+/// if it is called from elsewhere: an event callback, or a coroutine or callback without a scheduler that a time limit
+/// has resumed there.
 ///
 /// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls
 /// with `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must

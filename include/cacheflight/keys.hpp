@@ -103,7 +103,7 @@ void append_part(std::string& key, T const& part) {
   } else if constexpr (std::same_as<T, bool>) {
     key += part ? "true" : "false";
   } else if constexpr (key_number<T>) {
-    char digits[24];
+    char digits[3 * sizeof(T) + 2];
     key.append(digits, std::to_chars(digits, digits + sizeof digits, part).ptr);
   } else if constexpr (key_text<T>) {
     if constexpr (std::is_pointer_v<T>)

@@ -9,6 +9,8 @@
 #include <cacheflight/options.hpp>
 
 #include <concepts>
+#include <optional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -62,6 +64,9 @@ class wrapped {
     if constexpr (std::same_as<bound, std::string_view> || std::same_as<bound, char const*> ||
                   std::same_as<bound, char*>)
       return std::string(arg);
+    else if constexpr (std::same_as<bound, std::optional<std::string_view>> ||
+                       std::same_as<bound, std::optional<char const*>>)
+      return arg ? std::optional<std::string>(std::in_place, *arg) : std::nullopt;
     else return std::forward<T>(arg);
   }
 

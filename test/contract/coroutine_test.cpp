@@ -6,6 +6,7 @@
 #include "std_fronts.hpp"
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
+#include <cacheflight/future.hpp>
 
 #include <gtest/gtest.h>
 
@@ -52,6 +53,17 @@ owned wait_for(Group& flights, std::string key, run_options opts, task_ptr task,
   ++out.completions;
   if (then) then();
 }
+
+/// Notes the handle of the coroutine that awaits it.
+struct catching {
+  std::coroutine_handle<>* to;
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> h) const noexcept {
+    *to = h;
+    return false;
+  }
+  void await_resume() const noexcept {}
+};
 
 template <class E>
 bool is(std::exception_ptr const& error) {
@@ -187,6 +199,41 @@ TEST(R29, coroutine_a_leader_destroyed_by_what_its_own_start_released) {
   EXPECT_FALSE(destroyed);
   leader.handle.destroy();
   joiner->handle.destroy();
+}
+
+eager be_destroyed(manual_group& flights, std::string key, run_options opts, std::coroutine_handle<>& self,
+                   bool& went_on) {
+  co_await catching{&self};
+  task_ptr const task = make_task();
+  try {
+    (void)co_await flights.run(std::move(key), std::move(opts), lazy_task<answer>, task, sentinel(task));
+  } catch (...) {
+  }
+  went_on = true;
+}
+
+TEST(R29, coroutine_one_that_is_destroyed_before_it_has_suspended_does_not_go_on) {
+  // Within the call, its own event ends a flight, whose waiter then destroys it: of a joiner, and of a call that fails.
+  for (bool const fails : {false, true}) {
+    manual_group* group = nullptr;
+    manual_group flights(options().max_keys(1).on_event([&](cacheflight::event const& e) {
+      if (e.type == cacheflight::event_type::hit || e.type == cacheflight::event_type::max_keys_rejected)
+        group->cancel("k");
+    }));
+    group = &flights;
+    task_ptr const task = make_task();
+    outcome out;
+    std::coroutine_handle<> frame;
+    bool went_on = false;
+    owned const waits = wait_for(flights, "k", {}, task, out, [&] { frame.destroy(); });
+    std::stop_source never;
+    if (fails) be_destroyed(flights, "another", {}, frame, went_on);
+    else be_destroyed(flights, "k", run_options().stop_token(never.get_token()), frame, went_on);
+    EXPECT_EQ(out.completions, 1);
+    EXPECT_FALSE(went_on);
+    resolve(task, 1);
+    waits.handle.destroy();
+  }
 }
 
 lazy<int> at_once(int v) { co_return v; }
@@ -413,6 +460,35 @@ TEST(R10, callback_whose_scheduler_calls_and_then_throws_is_called_once) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST(R28, callback_with_a_scheduler_is_called_by_it_also_when_released_with_others) {
+  cacheflight::group flights;
+  std::vector<cacheflight::work> queue;
+  std::optional<cacheflight::completion<int>> done;
+  int called = 0;
+  auto const task = cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); });
+  auto const callback = [&](std::exception_ptr, std::shared_ptr<int const>) { ++called; };
+  auto const via_queue = cacheflight::via([&](cacheflight::work w) { queue.push_back(std::move(w)); }, callback);
+  flights.start("k", task, callback);
+  flights.start("k", task, via_queue);
+  flights.start("k", task, callback);
+  done->set_value(1);
+  EXPECT_EQ(called, 2);
+  ASSERT_EQ(queue.size(), 1u);
+  queue.front()();
+  EXPECT_EQ(called, 3);
+}
+
+TEST(R09, future_is_ready_when_the_flight_has_ended_also_within_a_turn) {
+  cacheflight::group flights;
+  int answers = 0;
+  flights.start(
+      "outer", [] { return 1; },
+      [&](std::exception_ptr, std::shared_ptr<int const>) {
+        answers += *cacheflight::run_future(flights, "inner", [] { return 2; }).get();
+      });
+  EXPECT_EQ(answers, 2);
+}
+
 TEST(R10, callback_whose_scheduler_drops_its_turn_is_destroyed_uncalled) {
   cacheflight::group flights;
   auto const alive = std::make_shared<int>();
@@ -436,15 +512,6 @@ TEST(R29, coroutine_a_joiner_where_its_leader_was_is_not_taken_for_it) {
     leader.destroy();
     frames.push_back(wait_for(flights, "k", {}, make_task(), joiner_out));
     task->inline_value = 7;
-  };
-  struct catching {
-    std::coroutine_handle<>* to;
-    bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> h) const noexcept {
-      *to = h;
-      return false;
-    }
-    void await_resume() const noexcept {}
   };
   struct local {
     static eager lead(manual_group& g, task_ptr t, std::coroutine_handle<>* self, outcome& out) {

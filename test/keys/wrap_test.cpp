@@ -162,6 +162,30 @@ TEST(wrap, calls_of_coroutines_meet_and_own_their_arguments) {
   EXPECT_EQ(answers[1], answers[0]);
 }
 
+cacheflight_test::lazy<std::string> wait_for_optional(gate* at, std::optional<std::string_view> text,
+                                                      std::optional<std::string_view> none) {
+  co_await *at;
+  co_return none ? "none was not none" : std::string(text.value());
+}
+
+template <class Get>
+cacheflight_test::eager await_optional(Get get, std::string_view text, std::string& answer) {
+  auto call = get(std::optional(text), std::optional<char const*>());
+  answer = *co_await std::move(call);
+}
+
+TEST(wrap, calls_own_text_that_is_optional) {
+  cacheflight::group flights;
+  gate at;
+  std::string answer;
+  {
+    std::string const text(40, 't');
+    await_optional(cacheflight::wrap(flights, "optional", std::bind_front(wait_for_optional, &at)), text, answer);
+  }
+  at.open();
+  EXPECT_EQ(answer, std::string(40, 't'));
+}
+
 TEST(wrap, what_a_call_returns_is_lazy) {
   cacheflight::group flights;
   gate at;
