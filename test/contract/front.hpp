@@ -46,7 +46,7 @@ struct task_state {
   // What happened.
   int invoked = 0;
   bool stop_requested = false;
-  bool unwound = false;  // its function object and its coroutine are destroyed
+  std::atomic<bool> unwound{false};  // its function object and its coroutine are destroyed
 
   // What it does when invoked, instead of waiting.
   std::optional<int> inline_value;
