@@ -341,7 +341,7 @@ class Run:
               flush=True)
         if problem:
             print(f"  WRONG: {problem}")
-            with contextlib.suppress(OSError), open(self.log) as log:
+            with contextlib.suppress(OSError), open(self.log) as log:  # the server may not have begun one
                 print("".join("  | " + line for line in log.readlines()[-40:]), flush=True)
         return not problem
 

@@ -3,6 +3,8 @@
 
 /// What the pages of the documentation speak of without showing it: a user, a thread pool, a coroutine type.
 
+#include "support/coroutines.hpp"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -76,7 +78,6 @@ class pool {
     changed_.notify_one();
   }
   void post(std::function<void()> f) { push(std::move(f)); }
-  [[nodiscard]] bool is_this_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
  private:
   void run() {
@@ -97,51 +98,14 @@ class pool {
 };
 using event_loop = pool;
 
-/// A coroutine that starts when it is awaited, or by `start`.
 template <class T>
-class task {
- public:
-  struct promise_type {
-    struct back {
-      bool await_ready() noexcept { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) noexcept {
-        return h.promise().caller;
-      }
-      void await_resume() noexcept {}
-    };
-    task get_return_object() { return task(std::coroutine_handle<promise_type>::from_promise(*this)); }
-    std::suspend_always initial_suspend() noexcept { return {}; }
-    back final_suspend() noexcept { return {}; }
-    void return_value(T v) { value = std::move(v); }
-    void unhandled_exception() { error = std::current_exception(); }
+using task = cacheflight_test::lazy<T>;
 
-    std::coroutine_handle<> caller = std::noop_coroutine();
-    std::optional<T> value;
-    std::exception_ptr error;
-  };
-
-  explicit task(std::coroutine_handle<promise_type> h) : frame_(h) {}
-  task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
-  task& operator=(task&&) = delete;
-  ~task() {
-    if (frame_) frame_.destroy();
-  }
-
-  void start() { frame_.resume(); }
-  [[nodiscard]] T result() { return await_resume(); }
-  bool await_ready() noexcept { return false; }
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) noexcept {
-    frame_.promise().caller = caller;
-    return frame_;
-  }
-  T await_resume() {
-    if (frame_.promise().error) std::rethrow_exception(frame_.promise().error);
-    return std::move(*frame_.promise().value);
-  }
-
- private:
-  std::coroutine_handle<promise_type> frame_;
-};
+/// Awaits a task where there is no coroutine.
+template <class T>
+cacheflight_test::eager run_into(std::optional<T>& result, task<T> what) {
+  result = co_await std::move(what);
+}
 
 /// Waiters sleep in the group; nothing else tells from outside that they do.
 template <class Group>

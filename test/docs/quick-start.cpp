@@ -2,12 +2,12 @@
 //
 // docs/guides/quick-start.md
 #include "docs/harness.hpp"
+#include "docs/senders.hpp"
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
 #include <cacheflight/future.hpp>
-#include <cacheflight/sender.hpp>
 
 #include <boost/asio.hpp>
 
@@ -75,20 +75,19 @@ task<user> fetch_user(std::string id) { co_return user{id, "Ada"}; }
 
 TEST(docs_quick_start, coroutines) {
   cacheflight::group flights;
-  auto name = name_of(flights, "42");
-  name.start();
-  EXPECT_EQ(name.result(), "Ada");
+  std::optional<std::string> name;
+  run_into(name, name_of(flights, "42"));
+  EXPECT_EQ(name, "Ada");
 }
 
 TEST(docs_quick_start, coroutines_resumed_on_a_loop) {
   cacheflight::group flights;
-  std::optional<task<std::string>> name;
+  std::optional<std::string> name;
   {
     event_loop loop;
-    name.emplace(name_on_loop(flights, loop, "42"));
-    name->start();
+    run_into(name, name_on_loop(flights, loop, "42"));
   }
-  EXPECT_EQ(name->result(), "Ada");
+  EXPECT_EQ(name, "Ada");
 }
 }  // namespace in_coroutines
 
@@ -106,33 +105,7 @@ TEST(docs_quick_start, callbacks) {
 }  // namespace by_callback
 
 namespace with_senders {
-namespace ex = cacheflight::execution;
 
-struct user_sender {
-  using sender_concept = ex::sender_t;
-  using completion_signatures = ex::completion_signatures<ex::set_value_t(user)>;
-  template <class Receiver>
-  struct operation {
-    using operation_state_concept = ex::operation_state_t;
-    user sent;
-    Receiver receiver;
-    void start() & noexcept { std::move(receiver).set_value(std::move(sent)); }
-  };
-  template <class Receiver>
-  operation<Receiver> connect(Receiver receiver) && {
-    return {std::move(sent), std::move(receiver)};
-  }
-  user sent;
-};
-user_sender fetch_user_sender(std::string id) { return {{id, "Ada"}}; }
-
-struct receiver {
-  using receiver_concept = ex::receiver_t;
-  std::string* name;
-  void set_value(std::shared_ptr<user const> u) && noexcept { *name = u->name; }
-  void set_error(std::exception_ptr) && noexcept {}
-  void set_stopped() && noexcept {}
-};
 void wait_until_done() {}
 
 #include "quick-start/senders.inc"

@@ -2,12 +2,12 @@
 //
 // README.md
 #include "docs/harness.hpp"
+#include "docs/senders.hpp"
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
 #include <cacheflight/keys.hpp>
-#include <cacheflight/sender.hpp>
 
 #include <boost/asio.hpp>
 
@@ -69,13 +69,12 @@ task<std::string> both(cacheflight::group& flights, event_loop& loop) {
 
 TEST(docs_readme, coroutines) {
   cacheflight::group flights;
-  std::optional<task<std::string>> names;
+  std::optional<std::string> names;
   {
     event_loop loop;
-    names.emplace(both(flights, loop));
-    names->start();
+    run_into(names, both(flights, loop));
   }
-  EXPECT_EQ(names->result(), "AdaAda");
+  EXPECT_EQ(names, "AdaAda");
 }
 }  // namespace in_coroutines
 
@@ -95,38 +94,11 @@ TEST(docs_readme, callbacks) {
 }  // namespace callbacks
 
 namespace senders {
-namespace ex = cacheflight::execution;
-struct user_sender {
-  using sender_concept = ex::sender_t;
-  using completion_signatures = ex::completion_signatures<ex::set_value_t(user)>;
-  template <class Receiver>
-  struct connected {
-    using operation_state_concept = ex::operation_state_t;
-    user sent;
-    Receiver receiver;
-    void start() & noexcept { std::move(receiver).set_value(std::move(sent)); }
-  };
-  template <class Receiver>
-  connected<Receiver> connect(Receiver receiver) && {
-    return {std::move(sent), std::move(receiver)};
-  }
-  user sent;
-};
-user_sender fetch_user_sender(std::string id) { return {{id, "Ada"}}; }
-
-struct name_receiver {
-  using receiver_concept = ex::receiver_t;
-  std::string* name;
-  void set_value(std::shared_ptr<user const> u) && noexcept { *name = u->name; }
-  void set_error(std::exception_ptr) && noexcept {}
-  void set_stopped() && noexcept {}
-};
-
 TEST(docs_readme, senders) {
   cacheflight::group flights;
   std::string const id = "42";
   std::string name;
-  name_receiver const receiver{&name};
+  struct receiver const receiver{&name};
 #include "readme/the-other-fronts-4.inc"
   EXPECT_EQ(name, "Ada");
 }

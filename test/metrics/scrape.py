@@ -21,7 +21,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 MONITORING = os.path.join(HERE, "..", "..", "monitoring")
 sys.path.insert(0, os.path.join(HERE, "..", "demo"))
-from faults import Run, Wrong, ask_all, check, locked, vanish, wait_until  # noqa: E402
+from faults import Run, Wrong, ask_all, check, locked, vanish, wait_until  # noqa: E402: it is found by the line above
 
 PATIENCE = 60.0  # of every wait for Prometheus; no check needs it unless something is wrong
 CONFIG = """
@@ -70,7 +70,7 @@ class Prometheus:
             return re.search(r'msg="Listening on" address=127\.0\.0\.1:(\d+)', log.read())
 
     def ready(self):
-        with contextlib.suppress(urllib.error.HTTPError):
+        with contextlib.suppress(urllib.error.HTTPError):  # while it starts it refuses, and is asked again
             return self.get("query", query="1")
 
     def get(self, what, **parameters):
