@@ -103,6 +103,17 @@ elseif(MODE STREQUAL "single_header")
     run("${COMPILER}" ${flags} "${folder}/${program}.o" -o "${folder}/${program}" -pthread ${libraries_of_${program}})
     run("${folder}/${program}")
   endforeach()
+  # An older standard is told so, and first.
+  foreach(include IN ITEMS "${folder}/core.hpp" cacheflight/blocking.hpp)
+    file(WRITE "${folder}/old.cpp" "#include <${include}>\n")
+    execute_process(COMMAND "${COMPILER}" -std=c++17 "-I${REPOSITORY}/include" -fsyntax-only "${folder}/old.cpp"
+      RESULT_VARIABLE result OUTPUT_QUIET ERROR_VARIABLE errors)
+    string(FIND "${errors}" "error:" first)
+    string(SUBSTRING "${errors}" ${first} 80 error)
+    if(result EQUAL 0 OR NOT error MATCHES "cacheflight needs C\\+\\+20")
+      message(FATAL_ERROR "consumer.${MODE}: ${include} as C++17: ${errors}")
+    endif()
+  endforeach()
 elseif(MODE STREQUAL "tests_off")
   # Nothing else is looked for than what the library's own parts use, and nothing is fetched, whatever it would do without.
   file(REMOVE_RECURSE "${configured}")
