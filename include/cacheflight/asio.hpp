@@ -277,7 +277,7 @@ class task_flight final : public keyed_flight<P, Key> {
   [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
       if (found.running_in_this_thread() || runs_here(found.get_inner_executor())) return false;
-      auto on_its_way = std::make_shared<launching>(this);
+      auto on_its_way = detail::make_shared_recycled<launching>(this);
       try {
         net::post(found.get_inner_executor(), start_on<Found>{found, on_its_way});
       } catch (...) {

@@ -116,7 +116,8 @@ struct front<Returned> {
     {
       std::optional<std::stop_callback<detail::leave_on_stop<P>>> on_stop;
       if (stop.stop_possible()) on_stop.emplace(stop, detail::leave_on_stop<P>{&self});
-      if (admitted == detail::admission::leads) static_cast<flight_type*>(self.joined())->start();
+      if (admitted == detail::admission::leads)
+        static_cast<flight_type*>(self.joined())->start(stop.stop_possible() ? nullptr : &self);
       self.wait();
     }
     if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();

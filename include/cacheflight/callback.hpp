@@ -278,7 +278,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
 
 /// A callback that waits. Owns itself.
 template <class P, class Answer, class F>
-class callback_caller final : inline_caller<P> {
+class callback_caller final : public recycled, inline_caller<P> {
   using core_type = core<P>;
   using result = result_of_answer<Answer>;
   static constexpr bool fits = [] {
@@ -369,7 +369,7 @@ class callback_caller final : inline_caller<P> {
     } else if constexpr (is_scheduled<F>) {
       std::shared_ptr<turn> mine;
       try {
-        mine = std::make_shared<turn>(this);
+        mine = make_shared_recycled<turn>(this);
         auto scheduler = callback_.scheduler;
         scheduler(work(mine));
       } catch (...) {

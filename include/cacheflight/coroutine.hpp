@@ -25,6 +25,7 @@
 /// Errors are thrown from the `co_await` expression, as by the blocking front.
 
 #include <cacheflight/detail/outcome.hpp>
+#include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/detail/turns.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
@@ -64,7 +65,7 @@ using answer_of = decltype(awaiter_of(std::declval<A>()).await_resume());
 
 /// A coroutine that belongs to nobody: starts at once, frees itself.
 struct detached {
-  struct promise_type {
+  struct promise_type : recycled {
     detached get_return_object() noexcept { return {}; }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_never final_suspend() noexcept { return {}; }

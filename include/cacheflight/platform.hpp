@@ -39,9 +39,11 @@ inline void relax() noexcept {
 #endif
 }
 
-/// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken waits for a moment,
-/// then yields, then sleeps for short whiles: so a holder that was preempted, whatever its priority, goes on. Taking it
-/// is one atomic exchange, giving it back a store; `std::mutex` takes two exchanges and two calls.
+/// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken stays away from it
+/// for a microsecond or so, and longer each time, then yields, then sleeps for short whiles. So the other side makes
+/// several calls with the lock in its cache, instead of one each in turns; and a holder that was preempted, whatever its
+/// priority, goes on. Taking it is one atomic exchange, giving it back a store; `std::mutex` takes two exchanges and two
+/// calls.
 class short_mutex {
  public:
   short_mutex() = default;
@@ -56,16 +58,16 @@ class short_mutex {
 
  private:
   void wait() noexcept {
-    int round = 0;
-    do {
-      for (; taken_.load(std::memory_order_relaxed); ++round) {
-        if (round < 128) relax();
-        else if (round < 144) std::this_thread::yield();
-        else std::this_thread::sleep_for(std::chrono::microseconds(50));
-      }
-    } while (taken_.exchange(true, std::memory_order_acquire));
+    for (int round = 0;; round += round < last_round) {
+      if (round < 4)
+        for (int i = 0; i < 64 << round; ++i) relax();
+      else if (round < last_round) std::this_thread::yield();
+      else std::this_thread::sleep_for(std::chrono::microseconds(50));
+      if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire)) return;
+    }
   }
 
+  static constexpr int last_round = 20;
   std::atomic<bool> taken_{false};
 };
 

@@ -89,9 +89,8 @@ class core final : public deadline_work<typename P::clock> {
         events_(options_.on_event() != nullptr),
         clocked_(events_ || options_.measures_age()) {
     count_ = P::shards();
-    auto const shift = static_cast<unsigned>(std::bit_width(count_) - 1);
     shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
-    for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this, shift, i + 1);
+    for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
     references_.store(count_ + 1, std::memory_order_relaxed);
   }
 
@@ -136,18 +135,18 @@ class core final : public deadline_work<typename P::clock> {
       if (clocked_ && !timed) now = clock::now();
     };
     // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
-    if (s.joinable.load(std::memory_order_relaxed) == 0 && has_room()) prepare();
+    if (s.table.size() == 0 && has_room()) prepare();
 
     for (;;) {
       P::point(core_step::enter);
       std::unique_lock lock(s.mutex);
       if (flight_type* const f = s.table.find(c.hash, same)) {
         if (*f->type_ != *c.type) {
-          ++s.books.type_mismatches;
+          ++s.type_mismatches;
           return {admission::type_mismatch};
         }
         if (timed) s.deadlines.reserve(1);
-        ++s.books.hits;
+        ++s.hits;
         bool const armed = arms && wait_until == time_point::max();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking);
         if (events_) ++f->emitting_;
@@ -162,8 +161,8 @@ class core final : public deadline_work<typename P::clock> {
       if (fresh.flight_ && timed) s.deadlines.reserve(2);
       bool const room = fresh.flight_ ? claim_key() : has_room();
       if (!room) {
-        ++s.books.misses;
-        ++s.books.max_keys_rejected;
+        ++s.misses;
+        ++s.max_keys_rejected;
         return {admission::at_capacity};
       }
       if (!fresh.flight_) {
@@ -175,16 +174,13 @@ class core final : public deadline_work<typename P::clock> {
       time_point const until = deadline_after(now, c.timeout);
       f.hash = c.hash;
       f.home_ = &s;
-      f.id_ = s.next_id;
+      f.id_ = (c.hash & (count_ - 1)) + 1 + s.misses * count_;
       f.started_ = now;
       f.references_.store(2, std::memory_order_relaxed);
-      s.next_id += count_;
-      s.living.begin();
+      ++s.misses;
+      ++s.living;
       s.table.insert(f);
-      s.joinable.store(s.table.size(), std::memory_order_relaxed);
       if (until != time_point::max()) s.deadlines.push(until, f);
-      ++s.books.misses;
-      ++s.books.started;
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking);
       f.emitting_ = events_ ? 1 : 0;
       lock.unlock();
@@ -225,15 +221,16 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule
-  /// 15).
-  static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value,
-                     std::exception_ptr&& exception) noexcept {
+  /// 15). `own`: a waiter of the thread that settles, which will not be suspended, and which nobody else can `leave`.
+  static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
+                     waiter_type* own = nullptr) noexcept {
     shard<P>& s = *f.home_;
     core& owner = *s.owner;
+    bool const events = owner.events_;
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     closing end;
     batch released;
-    bool gone = false;
+    bool gone = false, alone = false;
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -243,19 +240,23 @@ class core final : public deadline_work<typename P::clock> {
         f.exception_ = std::move(exception);
         end = close(s, f, why);
         // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
-        if (f.references_.load(std::memory_order_acquire) == 2)
-          f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
+        bool const exclusive = f.references_.load(std::memory_order_acquire) == 2;
+        if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
         else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
-        // Without events nothing keeps the waiters from going now.
-        if (!owner.events_) gone = release_first(s, f, released);
+        // Without events nothing keeps the waiters from going now. With events `own` can go, it does not come to that
+        // before this returns.
+        alone = exclusive && f.waiters_ == 1 && own && own->queued_;
+        if (alone || !events) gone = release_first(s, f, released);
+        if (alone && !events) discount(s, f);
       } else {
-        --s.books.detached;
+        --s.detached;
       }
     }
     if (!released.callers.empty()) hand_over(released);
+    if (alone && events) owner.emit_end(f);
     if (gone) return;  // and perhaps the core as well
     if (end.announce) {
-      if (owner.events_) owner.emit_end(f);
+      if (events) owner.emit_end(f);
       release_waiters(f);
     }
     release(f, end.announce ? 2 : 1);
@@ -403,9 +404,9 @@ class core final : public deadline_work<typename P::clock> {
     if (f.references_.load(std::memory_order_acquire) != count &&
         f.references_.fetch_sub(count, std::memory_order_acq_rel) != count)
       return;
-    shard<P>& s = *f.home_;
+    shard<P>* const s = f.home_;
     delete &f;
-    if (s.living.end()) s.owner->release();
+    if (s && s->ended.end()) s->owner->release();
   }
 
   // ---- questions --------------------------------------------------------------------------------------------------
@@ -419,7 +420,7 @@ class core final : public deadline_work<typename P::clock> {
 
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t sum = 0;
-    for (std::size_t i = 0; i < count_; ++i) sum += shards_[i].joinable.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < count_; ++i) sum += shards_[i].table.size();
     return sum;
   }
 
@@ -428,11 +429,11 @@ class core final : public deadline_work<typename P::clock> {
     for (std::size_t i = 0; i < count_; ++i) {
       shard<P>& s = shards_[i];
       std::scoped_lock lock(s.mutex);
-      statistics const& b = s.books;
-      sum.hits += b.hits, sum.misses += b.misses, sum.started += b.started, sum.resolved += b.resolved;
-      sum.rejected += b.rejected, sum.timed_out += b.timed_out, sum.cancelled += b.cancelled;
-      sum.max_keys_rejected += b.max_keys_rejected, sum.type_mismatches += b.type_mismatches;
-      sum.waiters += b.waiters, sum.detached += b.detached, sum.in_flight += s.table.size();
+      sum.hits += s.hits, sum.misses += s.misses, sum.started += s.misses - s.max_keys_rejected;
+      sum.resolved += s.resolved, sum.rejected += s.rejected;
+      sum.timed_out += s.timed_out, sum.cancelled += s.cancelled;
+      sum.max_keys_rejected += s.max_keys_rejected, sum.type_mismatches += s.type_mismatches;
+      sum.waiters += s.waiters, sum.detached += s.detached, sum.in_flight += s.table.size();
     }
     sum.callback_failures = callback_failures_.load(std::memory_order_relaxed);
     return sum;
@@ -451,7 +452,7 @@ class core final : public deadline_work<typename P::clock> {
     for (std::size_t i = 0; i < count_; ++i) {
       shard<P>& s = shards_[i];
       std::vector<sighting> seen;
-      for (std::size_t room = s.joinable.load(std::memory_order_relaxed); seen.empty() && room != 0;) {
+      for (std::size_t room = s.table.size(); seen.empty() && room != 0;) {
         seen.reserve(room);
         std::scoped_lock lock(s.mutex);
         room = s.table.size();
@@ -496,7 +497,7 @@ class core final : public deadline_work<typename P::clock> {
     std::size_t idle = 1;  // shards without flights, and the group itself
     for (std::size_t i = 0; i < count_; ++i) {
       std::scoped_lock lock(shards_[i].mutex);
-      if (shards_[i].living.close()) ++idle;
+      if (shards_[i].ended.close(std::exchange(shards_[i].living, 0))) ++idle;
     }
     if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
   }
@@ -581,7 +582,7 @@ class core final : public deadline_work<typename P::clock> {
     f.queue_.push_back(w);
     w.queued_ = true;
     ++f.waiters_;
-    ++s.books.waiters;
+    ++s.waiters;
     if (wait_until != time_point::max()) s.deadlines.push(wait_until, w);
   }
 
@@ -611,7 +612,7 @@ class core final : public deadline_work<typename P::clock> {
     unqueue(s, w);
     w.left_ = how;
     --f.waiters_;
-    --s.books.waiters;
+    --s.waiters;
     f.references_.fetch_add(1, std::memory_order_relaxed);
     if (set_released(w)) strand(leaver, w);
     return f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};
@@ -620,7 +621,7 @@ class core final : public deadline_work<typename P::clock> {
   /// Ends a flight before its task has. The caller must `conclude` it outside of the lock.
   [[nodiscard]] static closing doom(shard<P>& s, flight_type& f, cause why) noexcept {
     closing end = close(s, f, why);
-    ++s.books.detached;
+    ++s.detached;
     end.stop = f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable;
     f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0), std::memory_order_relaxed);
     return end;
@@ -630,15 +631,14 @@ class core final : public deadline_work<typename P::clock> {
   [[nodiscard]] static closing close(shard<P>& s, flight_type& f, cause why) noexcept {
     f.why_.store(why, std::memory_order_release);
     s.table.unlink(f);
-    s.joinable.store(s.table.size(), std::memory_order_relaxed);
     s.deadlines.remove(f);
-    s.books.waiters -= f.waiters_;
+    s.waiters -= f.waiters_;
     if (s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1, std::memory_order_acq_rel);
     switch (why) {
-      case cause::resolved: ++s.books.resolved; break;
-      case cause::timed_out: ++s.books.timed_out; break;
-      case cause::cancelled: ++s.books.cancelled; break;
-      default: ++s.books.rejected; break;
+      case cause::resolved: ++s.resolved; break;
+      case cause::timed_out: ++s.timed_out; break;
+      case cause::cancelled: ++s.cancelled; break;
+      default: ++s.rejected; break;
     }
     return {&f, f.emitting_ == 0};
   }
@@ -665,6 +665,13 @@ class core final : public deadline_work<typename P::clock> {
       (void)release_batch(s, f, released);
     }
     return one;
+  }
+
+  /// The flight needs its shard no more: its end need not be counted, if it is not too late for that.
+  static void discount(shard<P>& s, flight_type& f) noexcept {
+    if (s.living == 0) return;
+    --s.living;
+    f.home_ = nullptr;
   }
 
   /// Releases waiters of a closed flight, at most a batch. True: they were the last.

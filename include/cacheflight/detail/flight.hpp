@@ -8,6 +8,7 @@
 #include <cacheflight/detail/flight_table.hpp>
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/list.hpp>
+#include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/options.hpp>
 
 #include <any>
@@ -129,7 +130,7 @@ class waiter : public list_node, private deadline_node {
 
 /// One execution of one task. Fronts derive from it: they add the key, the task and the means to stop it.
 template <class P>
-class flight : public table_links<flight<P>>, private deadline_node {
+class flight : public recycled, public table_links<flight<P>>, private deadline_node {
  public:
   using time_point = typename P::clock::time_point;
 
@@ -176,8 +177,8 @@ class flight : public table_links<flight<P>>, private deadline_node {
   std::atomic<std::uint32_t> references_{0};
   list<waiter<P>> queue_;
 
+  shard<P>* home_ = nullptr;  // null: not needed any more
   // Fixed when the flight is admitted.
-  shard<P>* home_ = nullptr;
   std::type_info const* type_;
   std::uint64_t id_ = 0;
   time_point started_{};
@@ -188,20 +189,25 @@ class flight : public table_links<flight<P>>, private deadline_node {
   std::exception_ptr exception_;
 };
 
+/// One part of the table with its lock. What a plain call changes is in the first two cache lines.
 template <class P>
 struct alignas(64) shard {
   using time_point = typename P::clock::time_point;
 
-  shard(core<P>* owner_, unsigned shift, std::uint64_t first_id) noexcept
-      : table(shift), next_id(first_id), owner(owner_) {}
+  explicit shard(core<P>* owner_) noexcept : table(buckets), owner(owner_) {}
 
   typename P::mutex mutex;
-  std::atomic<std::size_t> joinable{0};  // == table.size(), readable without the lock
   flight_table<flight<P>> table;
-  std::uint64_t next_id;
+  std::uint64_t hits = 0, misses = 0, resolved = 0;
+  std::uint64_t waiters = 0;
+  std::uint64_t living = 0;  // flights for which `ended` counts; 0 once the group has gone
+  alignas(64) typename flight_table<flight<P>>::first_buckets buckets{};
+
   core<P>* owner;
-  countdown living;  // flights that are not destroyed yet; closed when the group goes
-  statistics books;  // in_flight and callback_failures stay 0 here
+  countdown ended;  // closed when the group goes
+  std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
+  std::uint64_t detached = 0;
+  std::uint64_t max_keys_rejected = 0, type_mismatches = 0;
   deadline_heap<time_point> deadlines;
   list<waiter<P>> stranded;
   flight<P>* unstopped = nullptr;  // doomed flights whose stop request was refused; linked by next_in_bucket

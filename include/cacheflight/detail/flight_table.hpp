@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <new>
+#include <tuple>
 #include <utility>
 
 namespace cacheflight::inline v1::detail {
@@ -18,16 +20,23 @@ struct table_links {
 };
 
 /// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without
-/// hashing or comparing. When memory for more buckets is short the chains grow instead.
+/// hashing or comparing. When memory for more buckets is short the chains grow instead. It looks at the upper half of
+/// the hash; the lower is somebody else's.
 template <class Flight>
 class flight_table {
  public:
-  /// `shift`: how many low bits of the hash somebody else uses.
-  explicit flight_table(unsigned shift) noexcept : shift_(shift) {}
-  flight_table(flight_table const&) = delete;  // buckets_ may point at first_
-  flight_table& operator=(flight_table const&) = delete;
+  using first_buckets = std::array<Flight*, 8>;
 
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// `first` is used until it is too small.
+  explicit flight_table(first_buckets& first) noexcept : buckets_(first.data()) {}
+  flight_table(flight_table const&) = delete;
+  flight_table& operator=(flight_table const&) = delete;
+  ~flight_table() {
+    if (mask_ >= first_count) delete[] buckets_;
+  }
+
+  /// Can be read at any time by any thread.
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
   /// Throws what `same` throws.
   template <class Same>
@@ -38,16 +47,16 @@ class flight_table {
   }
 
   void insert(Flight& f) noexcept {
-    if (size_ > mask_) grow();
+    if (size() > mask_) grow();
     push(bucket(f.hash), f);
-    ++size_;
+    count(+1);
   }
 
   void unlink(Flight& f) noexcept {
     *f.link = f.next_in_bucket;
     if (f.next_in_bucket) f.next_in_bucket->link = f.link;
     f.link = nullptr;
-    --size_;
+    count(-1);
   }
 
   /// `visit` may unlink the flight it is given, and no other.
@@ -58,7 +67,13 @@ class flight_table {
   }
 
  private:
-  [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> shift_) & mask_]; }
+  static constexpr std::uint32_t first_count = std::tuple_size_v<first_buckets>;
+
+  [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
+
+  void count(int change) noexcept {
+    size_.store(size_.load(std::memory_order_relaxed) + static_cast<std::uint32_t>(change), std::memory_order_relaxed);
+  }
 
   static void push(Flight** at, Flight& f) noexcept {
     f.next_in_bucket = *at;
@@ -68,26 +83,23 @@ class flight_table {
   }
 
   void grow() noexcept {
-    std::size_t const count = (mask_ + 1) * 2 < 8 ? 8 : (mask_ + 1) * 2;
-    std::unique_ptr<Flight*[]> larger(new (std::nothrow) Flight*[count]());
+    std::size_t const count = (std::size_t{mask_} + 1) * 2;
+    Flight** const larger = count >> 32 ? nullptr : new (std::nothrow) Flight*[count]();
     if (!larger) return;
-    std::size_t const old_mask = std::exchange(mask_, count - 1);
-    Flight** const old = std::exchange(buckets_, larger.get());
+    std::size_t const old_mask = std::exchange(mask_, static_cast<std::uint32_t>(count - 1));
+    Flight** const old = std::exchange(buckets_, larger);
     for (std::size_t i = 0; i <= old_mask; ++i)
       for (Flight* f = old[i]; f;) {
         Flight* const next = f->next_in_bucket;
         push(bucket(f->hash), *f);
         f = next;
       }
-    owned_ = std::move(larger);
+    if (old_mask >= first_count) delete[] old;
   }
 
-  unsigned shift_;
-  std::size_t size_ = 0;
-  std::size_t mask_ = 0;
-  Flight* first_ = nullptr;  // the only bucket of a table that never grew
-  Flight** buckets_ = &first_;
-  std::unique_ptr<Flight*[]> owned_;
+  std::atomic<std::uint32_t> size_{0};
+  std::uint32_t mask_ = first_count - 1;
+  Flight** buckets_;
 };
 
 }  // namespace cacheflight::inline v1::detail

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/recycling.hpp>
+
 #include <concepts>
 #include <functional>
 #include <memory>
@@ -99,7 +101,7 @@ struct result_of_answer {
 
   template <class V>
   [[nodiscard]] static type make(V&& answer) {
-    return std::make_shared<value_type>(std::forward<V>(answer));
+    return make_shared_recycled<value_type>(std::forward<V>(answer));
   }
 };
 template <class U>

@@ -95,10 +95,12 @@ class simple_flight : public keyed_flight<P, Key> {
   [[nodiscard]] Task& task() noexcept { return *task_; }
   [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
 
-  /// The task is through: free what is its own, then let the core decide. The flight may be gone afterwards.
-  void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception) noexcept {
+  /// The task is through: free what is its own, then let the core decide. The flight may be gone afterwards. `own`: see
+  /// `core::settle`.
+  void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
+              waiter<P>* own = nullptr) noexcept {
     task_.reset();
-    core_type::settle(*this, why, std::move(value), std::move(exception));
+    core_type::settle(*this, why, std::move(value), std::move(exception), own);
   }
 
  private:
@@ -125,11 +127,11 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   using base::base;
 
   /// On this thread, or wherever the task's own executor runs it. Consumes the task's reference: the flight may be gone
-  /// afterwards.
-  void start() noexcept {
+  /// afterwards. `own`: the caller, if it will not be suspended before this returns, and cannot be stopped.
+  void start(waiter<P>* own = nullptr) noexcept {
     if (!this->may_start()) return;
     if constexpr (is_submitted<typename Task::function_type>) submit();
-    else run();
+    else run(own);
   }
 
  private:
@@ -142,7 +144,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     void call() noexcept override {
       if (flight->launch_.begin()) {
         (void)flight->launch_.answered();
-        flight->run();
+        flight->run(nullptr);
       }
     }
     value_flight* flight;
@@ -153,7 +155,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     std::exception_ptr failure;
     try {
       auto executor = std::move(this->task().function().submit);
-      executor(work(std::make_shared<submission>(this)));
+      executor(work(make_shared_recycled<submission>(this)));
     } catch (...) {
       failure = std::current_exception();
     }
@@ -162,7 +164,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     core_type::release(*this);
   }
 
-  void run() noexcept {
+  void run(waiter<P>* own) noexcept {
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -173,7 +175,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
       why = cause::rejected;
       failure = std::current_exception();
     }
-    this->unwind(why, std::move(value), std::move(failure));
+    this->unwind(why, std::move(value), std::move(failure), own);
   }
 
   launch launch_;
