@@ -134,7 +134,7 @@ class task_flight final : public keyed_flight<P, Key> {
 
   /// `leader`: where the task runs unless it says otherwise.
   template <class K>
-  task_flight(K&& key, std::any metadata, Task task, Executor const& leader)
+  task_flight(K&& key, std::any&& metadata, Task&& task, Executor const& leader)
       : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
         task_(std::move(task)),
         place_(std::in_place, executor_of(task_->function(), leader)),

@@ -110,7 +110,7 @@ struct front<Returned> {
     auto const& stop = opts.stop_token();
     if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {
-      return new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
+      return new flight_type(std::move(k), opts.take_metadata(), std::move(task));
     };
     auto const admitted = detail::access::enter(flights, key, self, opts, typeid(typename result::value_type), build);
     {

@@ -191,7 +191,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   using value_type = typename result_of_answer<T>::value_type;
 
   template <class K>
-  answering_flight(K&& key, std::any metadata, F task)
+  answering_flight(K&& key, std::any&& metadata, F&& task)
       : keyed_flight<P, Key>(std::forward<K>(key), typeid(value_type), std::move(metadata)), task_(std::move(task)) {}
 
   [[nodiscard]] bool request_stop() noexcept override {
@@ -301,7 +301,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     }
     Flight* leads = nullptr;
     auto const build = [&](K& k) {
-      return leads = new Flight(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task));
+      return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task));
     };
     entry in;
     try {

@@ -142,7 +142,9 @@ class stage {
   explicit stage(run_options&& opts) noexcept : now_(std::in_place_index<0>, std::move(opts)) {}
   [[nodiscard]] run_options& options() noexcept { return *std::get_if<0>(&now_); }
   void watch(std::stop_token const& stop, waiter<P>& w) { now_.template emplace<1>(stop, leave_on_stop<P>{&w}); }
-  void unwatch() noexcept { now_.template emplace<0>(); }
+  void unwatch() noexcept {
+    if (now_.index() == 1) now_.template emplace<0>();
+  }
 
  private:
   std::variant<run_options, std::stop_callback<leave_on_stop<P>>> now_;
@@ -202,7 +204,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
     flight_type* leads = nullptr;
     auto const build = [&](K& k) {
-      return leads = new flight_type(typename Group::key_type(std::move(k)), opts.take_metadata(), std::move(task_));
+      return leads = new flight_type(std::move(k), opts.take_metadata(), std::move(task_));
     };
     typename inline_caller<P>::starting start(*this);
     entry in;

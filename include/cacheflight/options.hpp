@@ -155,8 +155,8 @@ class run_options {
   [[nodiscard]] std::stop_token const& stop_token() const noexcept { return stop_token_; }
   /// Empty, unless it was set.
   [[nodiscard]] std::any const& metadata() const noexcept { return metadata_; }
-  /// The metadata, moved out. For fronts.
-  [[nodiscard]] std::any take_metadata() noexcept { return std::move(metadata_); }
+  /// The metadata, to be moved out. For fronts.
+  [[nodiscard]] std::any&& take_metadata() noexcept { return std::move(metadata_); }
 
  private:
   detail::limit timeout_ = detail::no_limit;

@@ -219,7 +219,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
 
   void start() & noexcept {
     auto const build = [&](K& k) {
-      return new flight_type(typename Group::key_type(std::move(k)), opts_.take_metadata(), std::move(task_));
+      return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_));
     };
     bool leads = false;
     try {

@@ -153,7 +153,7 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
 
  protected:
-  flight(std::type_info const& type, std::any metadata) noexcept
+  flight(std::type_info const& type, std::any&& metadata) noexcept
       : deadline_node(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
   virtual ~flight() = default;
 

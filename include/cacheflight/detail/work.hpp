@@ -71,7 +71,7 @@ class simple_flight : public keyed_flight<P, Key> {
   using result = result_of_answer<Answer>;
 
   template <class K>
-  simple_flight(K&& key, std::any metadata, Task task)
+  simple_flight(K&& key, std::any&& metadata, Task&& task)
       : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
         task_(std::move(task)) {}
 
