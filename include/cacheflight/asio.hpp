@@ -434,10 +434,11 @@ class caller : public waiter<P>, private context_guard::parked {
   }
 
   /// Own departure or flight's outcome; throws, or returns the flight's value.
-  [[nodiscard]] std::shared_ptr<void const> outcome() {
+  template <class T>
+  [[nodiscard]] std::shared_ptr<T const> outcome() {
     unwatch();
     finish_guard<P> const at_exit(*this);
-    if (this->how_left() != departure::left) return outcome_of(*this);
+    if (this->how_left() != departure::left) return outcome_of<T>(*this);
     if (failure_) std::rethrow_exception(failure_);
     throw ready_made<caller_cancelled_error>();
   }
@@ -764,8 +765,8 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   self.watch(opts.stop_token());
   if (throws && cancellation.cancelled() != net::cancellation_type::none) throw ready_made<caller_cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
-  if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
-  else co_return std::static_pointer_cast<typename result::value_type const>(self.outcome());
+  if constexpr (std::is_void_v<typename result::type>) (void)self.template outcome<typename result::value_type>();
+  else co_return self.template outcome<typename result::value_type>();
 }
 
 template <class Result>
@@ -850,10 +851,10 @@ class handler_caller final : public caller<P> {
   void take_turn() override {
     clear_slot();
     std::exception_ptr failure;
-    std::shared_ptr<void const> value;
+    std::shared_ptr<value_type const> value;
     if (this->joined()) {
       try {
-        value = this->outcome();
+        value = this->template outcome<value_type>();
       } catch (...) {
         failure = std::current_exception();
       }
@@ -862,7 +863,7 @@ class handler_caller final : public caller<P> {
     }
     taken mine = take();
     if constexpr (std::is_void_v<Answer>) std::move(mine.handler)(std::move(failure));
-    else std::move(mine.handler)(std::move(failure), std::static_pointer_cast<value_type const>(std::move(value)));
+    else std::move(mine.handler)(std::move(failure), std::move(value));
   }
 
   void drop_turn() noexcept override { (void)take(); }

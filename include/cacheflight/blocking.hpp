@@ -70,10 +70,11 @@ class blocked_caller final : public waiter<P> {
     if (core<P>::arm(*this)) parker_->sleep();
   }
 
-  [[nodiscard]] std::shared_ptr<void const> outcome() {
+  template <class T>
+  [[nodiscard]] std::shared_ptr<T const> outcome() {
     finish_guard<P> const at_exit(*this);
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-    return outcome_of(*this);
+    return outcome_of<T>(*this);
   }
 
  private:
@@ -120,8 +121,7 @@ struct front<Returned> {
         static_cast<flight_type*>(self.joined())->start(stop.stop_possible() ? nullptr : &self);
       self.wait();
     }
-    if constexpr (std::is_void_v<typename result::type>) (void)self.outcome();
-    else return std::static_pointer_cast<typename result::value_type const>(self.outcome());
+    return static_cast<typename result::type>(self.template outcome<typename result::value_type>());
   }
 };
 

@@ -385,20 +385,18 @@ class callback_caller final : public recycled, inline_caller<P> {
     on_stop_.reset();
     std::unique_ptr<failure> const failed = std::move(failure_);
     auto const flight = core_type::detach(*this);  // keeps what counts a callback's failure
-    std::shared_ptr<void const> value;
+    std::shared_ptr<typename result::value_type const> value;
     std::exception_ptr error;
     if (failed) error = failed->error;
     else if (this->how_left() == departure::left) error = std::make_exception_ptr(ready_made<caller_stopped_error>());
     else error = failure_of<P>(*flight, this->how_left());
-    if (flight && !error) value = core_type::take_value(*flight);
+    if (flight && !error) value = core_type::template take_value<typename result::value_type>(*flight);
     std::unique_ptr<callback_caller> self(this);
     try {
       F callback = std::move(callback_);
       self.reset();
       if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(error));
-      else
-        std::move(callback)(std::move(error),
-                            std::static_pointer_cast<typename result::value_type const>(std::move(value)));
+      else std::move(callback)(std::move(error), std::move(value));
     } catch (...) {
       if (flight) core_type::callback_failed(*flight);
       else failed->core.callback_failed();

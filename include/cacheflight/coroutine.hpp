@@ -210,7 +210,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     entry in;
     try {
       in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
-                                   !stop.stop_possible());
+                                   !stop.stop_possible(), !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
     } catch (...) {
       (void)start.end();
       if (start.gone) return true;  // another's turn has destroyed the frame that would catch it
@@ -231,8 +231,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     stage_.unwatch();
     finish_guard<P> const at_exit(*this);
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-    if constexpr (std::is_void_v<typename result::type>) (void)outcome_of(*this);
-    else return std::static_pointer_cast<typename result::value_type const>(outcome_of(*this));
+    return static_cast<typename result::type>(outcome_of<typename result::value_type>(*this));
   }
 
   [[nodiscard]] void const* place() const noexcept override {

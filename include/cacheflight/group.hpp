@@ -326,11 +326,11 @@ class basic_group {
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
   template <class K, class Options, class Build>
   detail::entry enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
-                      Build&& build, bool ready_to_suspend) {
+                      Build&& build, bool ready_to_suspend, bool lets_go = false) {
     auto const& probe = probe_of(key);
     detail::call const c{
         hash_of(probe),   &type,           opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
-        &opts.metadata(), ready_to_suspend};
+        &opts.metadata(), ready_to_suspend, lets_go};
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {
@@ -390,8 +390,8 @@ struct access {
   /// For a caller that can be resumed from now on.
   template <class Group, class K, class Options, class Build>
   static entry enter_suspended(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
-                               std::type_info const& type, Build&& build, bool ready_to_suspend) {
-    return flights.enter(key, w, opts, type, std::forward<Build>(build), ready_to_suspend);
+                               std::type_info const& type, Build&& build, bool ready_to_suspend, bool lets_go = false) {
+    return flights.enter(key, w, opts, type, std::forward<Build>(build), ready_to_suspend, lets_go);
   }
 };
 

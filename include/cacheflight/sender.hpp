@@ -252,19 +252,19 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   void take_turn() noexcept override {
     unwatch();
     bool left = false;
-    std::shared_ptr<void const> value;
+    std::shared_ptr<typename result::value_type const> value;
     std::exception_ptr failure;
     {
       finish_guard<P> const at_exit(*this);
       left = this->how_left() == departure::left;
       if (!left) failure = failure_of<P>(*this->joined(), this->how_left());
-      if (!left && !failure) value = core_type::take_value(*this->joined());
+      if (!left && !failure) value = core_type::template take_value<typename result::value_type>(*this->joined());
     }
     Receiver receiver = std::move(receiver_);  // completing may destroy this
     if (left) std::move(receiver).set_stopped();
     else if (failure) std::move(receiver).set_error(std::move(failure));
     else if constexpr (std::is_void_v<typename result::type>) std::move(receiver).set_value();
-    else std::move(receiver).set_value(std::static_pointer_cast<typename result::value_type const>(std::move(value)));
+    else std::move(receiver).set_value(std::move(value));
   }
 
   void unwatch() noexcept {

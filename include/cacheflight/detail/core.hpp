@@ -65,6 +65,7 @@ struct call {
   limit wait_timeout;
   std::any const* metadata;
   bool ready_to_suspend = false;  // need not arm in a step of its own
+  bool lets_go = false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
 };
 
 enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch };
@@ -148,7 +149,7 @@ class core final : public deadline_work<typename P::clock> {
         if (timed) s.deadlines.reserve(1);
         ++s.hits;
         bool const armed = arms && wait_until == time_point::max();
-        join(s, *f, w, wait_until, armed ? phase::armed : phase::linking);
+        join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
         if (events_) ++f->emitting_;
         std::size_t const waiters = f->waiters_;
         lock.unlock();
@@ -181,7 +182,7 @@ class core final : public deadline_work<typename P::clock> {
       ++s.living;
       s.table.insert(f);
       if (until != time_point::max()) s.deadlines.push(until, f);
-      join(s, f, w, wait_until, arms ? phase::armed : phase::linking);
+      join(s, f, w, wait_until, arms ? phase::armed : phase::linking, arms && c.lets_go);
       f.emitting_ = events_ ? 1 : 0;
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
@@ -230,7 +231,7 @@ class core final : public deadline_work<typename P::clock> {
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     closing end;
     batch released;
-    bool gone = false, alone = false;
+    bool gone = false, alone = false;  // released the only waiter; which is this thread's own
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -246,8 +247,8 @@ class core final : public deadline_work<typename P::clock> {
         // Without events nothing keeps the waiters from going now. With events `own` can go, it does not come to that
         // before this returns.
         alone = exclusive && f.waiters_ == 1 && own && own->queued_;
+        if (own) own->lets_go_ = alone && !events;
         if (alone || !events) gone = release_first(s, f, released);
-        if (alone && !events) discount(s, f);
       } else {
         --s.detached;
       }
@@ -297,9 +298,11 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// The flight's value, for one of its waiters, who was released with it.
-  [[nodiscard]] static std::shared_ptr<void const> take_value(flight_type& f) noexcept {
-    if (f.references_.load(std::memory_order_acquire) == 1) return std::move(f.value_);
-    return f.value_;
+  template <class T = void>
+  [[nodiscard]] static std::shared_ptr<T const> take_value(flight_type& f) noexcept {
+    auto* const value = static_cast<T const*>(f.value_.get());
+    if (f.references_.load(std::memory_order_acquire) == 1) return {std::move(f.value_), value};
+    return {f.value_, value};
   }
 
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
@@ -319,6 +322,7 @@ class core final : public deadline_work<typename P::clock> {
   [[nodiscard]] static bool withdraw(waiter_type& w) noexcept {
     if (!w.flight_) return true;
     flight_type& f = *w.flight_;
+    if (!f.home_) return false;
     shard<P>& s = *f.home_;
     closing end;
     list<waiter_type> leaver;
@@ -575,9 +579,11 @@ class core final : public deadline_work<typename P::clock> {
 
   // -- under the shard's lock
 
-  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until, phase as) noexcept {
+  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until, phase as,
+                   bool lets_go) noexcept {
     w.flight_ = &f;
     w.left_ = departure::none;
+    w.lets_go_ = lets_go;
     w.phase_.store(as, std::memory_order_relaxed);
     f.queue_.push_back(w);
     w.queued_ = true;
@@ -660,6 +666,7 @@ class core final : public deadline_work<typename P::clock> {
     bool const one = f.waiters_ == 1 && !f.queue_.empty() && f.references_.load(std::memory_order_acquire) == 3;
     if (one) {
       f.references_.store(1, std::memory_order_release);
+      if (f.queue_.front().lets_go_) discount(s, f);
       release_next(s, f, released);
     } else {
       (void)release_batch(s, f, released);

@@ -125,6 +125,7 @@ class waiter : public list_node, private deadline_node {
   departure left_ = departure::none;
   bool queued_ = false;    // in the flight's list: under the shard's lock
   bool stranded_ = false;  // in the shard's list: under the shard's lock
+  bool lets_go_ = false;   // see `call`
   flight<P>* flight_ = nullptr;
 };
 

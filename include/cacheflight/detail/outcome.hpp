@@ -25,12 +25,12 @@ template <class P>
 }
 
 /// The same for those who throw.
-template <class P>
-[[nodiscard]] std::shared_ptr<void const> outcome_of(waiter<P> const& w) {
+template <class T, class P>
+[[nodiscard]] std::shared_ptr<T const> outcome_of(waiter<P> const& w) {
   flight<P>& f = *w.joined();
   if (w.how_left() != departure::none || f.why() != cause::resolved)
     std::rethrow_exception(failure_of(f, w.how_left()));
-  return core<P>::take_value(f);
+  return core<P>::template take_value<T>(f);
 }
 
 /// Ends a waiter's membership at the end of a scope.
