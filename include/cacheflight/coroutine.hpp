@@ -229,7 +229,10 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 
   typename result::type resume() {
     stage_.unwatch();
-    finish_guard<P> const at_exit(*this);
+    struct at_exit {
+      operation& op;
+      ~at_exit() { op.finish_turn(); }
+    } const guard{*this};
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
     return static_cast<typename result::type>(outcome_of<typename result::value_type>(*this));
   }

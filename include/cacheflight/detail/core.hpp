@@ -306,7 +306,15 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
-  static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr)); }
+  static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr), w.references_); }
+
+  /// The same, if `next` has its turn on this thread afterwards: if it waits for the same flight it takes over the
+  /// reference, and so one atomic step does for all of them.
+  static void finish(waiter_type& w, waiter_type& next) noexcept {
+    if (next.flight_ != w.flight_) return finish(w);
+    next.references_ += w.references_;
+    w.flight_ = nullptr;
+  }
 
   /// The same, and the flight is kept a little longer. Null if the waiter has joined none.
   struct releaser {
@@ -584,6 +592,7 @@ class core final : public deadline_work<typename P::clock> {
     w.flight_ = &f;
     w.left_ = departure::none;
     w.lets_go_ = lets_go;
+    w.references_ = 1;
     w.phase_.store(as, std::memory_order_relaxed);
     f.queue_.push_back(w);
     w.queued_ = true;

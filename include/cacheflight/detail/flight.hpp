@@ -126,6 +126,7 @@ class waiter : public list_node, private deadline_node {
   bool queued_ = false;    // in the flight's list: under the shard's lock
   bool stranded_ = false;  // in the shard's list: under the shard's lock
   bool lets_go_ = false;   // see `call`
+  std::uint32_t references_ = 1;  // that it gives back; more than its own after others' turns on the same thread
   flight<P>* flight_ = nullptr;
 };
 

@@ -39,6 +39,12 @@ class inline_caller : public waiter<P> {
     queue->splice(others);
   }
 
+  /// The caller has read its outcome. The flight may be gone afterwards.
+  void finish_turn() noexcept {
+    if (queue && !queue->empty()) core<P>::finish(*this, queue->front());
+    else core<P>::finish(*this);
+  }
+
   /// True: noted; see `starting`.
   [[nodiscard]] bool is_starting_here() noexcept {
     starting* const s = starting::of(*this);
