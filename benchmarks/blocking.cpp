@@ -50,12 +50,17 @@ void floor_miss(round& r, std::size_t calls, bool timed) {
   });
 }
 
-void blocking_miss(round& r, std::size_t calls, cacheflight::options const& opts, bool timed) {
+void blocking_miss(round& r, std::size_t calls, cacheflight::options const& opts = {}) {
   cacheflight::group flights(opts);
-  auto const with = [&] { return timed ? cacheflight::run_options().timeout(5s) : cacheflight::run_options(); };
   sequential(r, calls, [&](std::string const& key, std::size_t& executions) {
-    auto const task = [&executions] { return ++executions, 1; };
-    return timed ? *flights.run(key, with(), task) : *flights.run(key, task);
+    return *flights.run(key, [&executions] { return ++executions, 1; });
+  });
+}
+
+void blocking_miss_timed(round& r, std::size_t calls) {
+  cacheflight::group flights;
+  sequential(r, calls, [&](std::string const& key, std::size_t& executions) {
+    return *flights.run(key, cacheflight::run_options().timeout(5s), [&executions] { return ++executions, 1; });
   });
 }
 
@@ -221,20 +226,20 @@ void add_blocking(suite& all, sizes const& size) {
 
   std::string group = "miss";
   all.add({group, table, floor, table}, [=](round& r) { floor_miss(r, calls, false); });
-  all.add({group, "CacheFlight, blocking", ours, table}, [=](round& r) { blocking_miss(r, calls, {}, false); });
+  all.add({group, "CacheFlight, blocking", ours, table}, [=](round& r) { blocking_miss(r, calls); });
   all.add({group, "CacheFlight, callback", ours, table}, [=](round& r) { callback_miss(r, calls); });
   all.add({group, "naive: mutex, unordered_map, shared_future", peer, table}, [=](round& r) { naive_miss(r, calls); });
 
   group = "miss, 5 s timeout armed";
   all.add({group, table, floor, table}, [=](round& r) { floor_miss(r, calls, true); });
-  all.add({group, "CacheFlight, blocking", ours, table}, [=](round& r) { blocking_miss(r, calls, {}, true); });
+  all.add({group, "CacheFlight, blocking", ours, table}, [=](round& r) { blocking_miss_timed(r, calls); });
 
   group = "events (3 per miss, 1 per join)";
-  all.add({group, "miss, off", floor, "miss, off"}, [=](round& r) { blocking_miss(r, calls, {}, false); });
+  all.add({group, "miss, off", floor, "miss, off"}, [=](round& r) { blocking_miss(r, calls); });
   all.add({group, "miss, a callback that counts", ours, "miss, off"}, [=](round& r) {
     std::atomic<std::size_t> seen{0};
     auto const count = [&seen](cacheflight::event const&) { seen.fetch_add(1, std::memory_order_relaxed); };
-    blocking_miss(r, calls, cacheflight::options().on_event(count), false);
+    blocking_miss(r, calls, cacheflight::options().on_event(count));
     r.check("events", seen, 3 * (calls + distinct));
   });
   all.add({group, "join by callback, off", floor, "join by callback, off"},
