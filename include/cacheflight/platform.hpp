@@ -57,7 +57,7 @@ class short_mutex {
   void unlock() noexcept { taken_.store(false, std::memory_order_release); }
 
  private:
-  void wait() noexcept {
+  [[gnu::noinline, gnu::cold]] void wait() noexcept {
     for (int round = 0;; round += round < last_round) {
       if (round < 4)
         for (int i = 0; i < 64 << round; ++i) relax();
