@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <ratio>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
@@ -22,12 +23,21 @@ namespace detail {
 using limit = std::chrono::nanoseconds;
 inline constexpr limit no_limit = limit::max();
 
+[[noreturn, gnu::cold]] inline void refuse_limit(char const* name) {
+  throw std::invalid_argument(std::string("cacheflight: ") + name + " must be positive; leave it out for none");
+}
+
 template <class Rep, class Period>
 [[nodiscard]] limit checked_limit(std::chrono::duration<Rep, Period> value, char const* name) {
+  using unit = std::ratio_divide<Period, std::nano>;
+  if constexpr (std::signed_integral<Rep> && unit::den == 1) {  // seconds, say: long double costs half a look at the clock
+    if (value.count() <= 0) refuse_limit(name);
+    if (value.count() > std::numeric_limits<limit::rep>::max() / unit::num) return no_limit;
+    return limit(static_cast<limit::rep>(value.count()) * unit::num);
+  }
   using wide = std::chrono::duration<long double, std::nano>;
   wide const nanoseconds = value;
-  if (!(nanoseconds.count() > 0))  // also refuses NaN
-    throw std::invalid_argument(std::string("cacheflight: ") + name + " must be positive; leave it out for none");
+  if (!(nanoseconds.count() > 0)) refuse_limit(name);  // also refuses NaN
   if (nanoseconds.count() >= static_cast<long double>(std::numeric_limits<limit::rep>::max())) return no_limit;
   limit const whole(static_cast<limit::rep>(nanoseconds.count()));
   return whole > limit::zero() ? whole : limit(1);

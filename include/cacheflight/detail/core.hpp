@@ -187,8 +187,9 @@ class core final : public deadline_work<typename P::clock> {
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
       if (events_) {
-        emit(event_type::miss, f.key(), f.id_, 1, {}, no_error, f.metadata_);
-        emit(event_type::task_started, f.key(), f.id_, 1, {}, no_error, f.metadata_);
+        key_view const key = f.key();
+        emit(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
+        emit(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
         return {admission::leads, end_delivery(f, w, c.ready_to_suspend)};
       }
       return {admission::leads, arms};
@@ -518,6 +519,7 @@ class core final : public deadline_work<typename P::clock> {
   friend inspector;
   static constexpr std::chrono::milliseconds retry_after{1};
   static inline std::exception_ptr const no_error{};
+  static inline std::any const no_metadata{};
   using phase = typename waiter_type::phase;
 
   /// Callers that were released together, and what keeps them until they have their turns.
@@ -553,11 +555,11 @@ class core final : public deadline_work<typename P::clock> {
             return;  // who delivers its event announces it, and may free it as soon as the lock is free
           f.announce_ = end.announce;
           f.ask_ = end.stop;
-          f.next_cleared_ = std::exchange(cleared, &f);
+          f.next_unlinked = std::exchange(cleared, &f);
         });
       }
       while (cleared) {
-        flight_type& f = *std::exchange(cleared, cleared->next_cleared_);
+        flight_type& f = *std::exchange(cleared, cleared->next_unlinked);
         conclude({&f, f.announce_, f.ask_});
       }
     }
@@ -565,7 +567,10 @@ class core final : public deadline_work<typename P::clock> {
 
   /// A flight that was built has taken the call's metadata.
   [[nodiscard]] static std::any const& metadata_of(call const& c, unseen_flight const& fresh) noexcept {
-    return fresh.flight_ ? fresh.flight_->metadata_ : *c.metadata;
+    return fresh.flight_ ? metadata_of(*fresh.flight_) : *c.metadata;
+  }
+  [[nodiscard]] static std::any const& metadata_of(flight_type const& f) noexcept {
+    return f.metadata_ ? *f.metadata_ : no_metadata;
   }
 
   [[nodiscard]] bool has_room() const noexcept {
@@ -726,7 +731,7 @@ class core final : public deadline_work<typename P::clock> {
 
   void emit_end(flight_type& f) noexcept {
     auto const end = [&](event_type type, std::exception_ptr const& error) {
-      emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, f.metadata_);
+      emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
     };
     switch (f.why()) {
       case cause::resolved: return end(event_type::task_resolved, no_error);

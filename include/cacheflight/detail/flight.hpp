@@ -155,8 +155,8 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
 
  protected:
-  flight(std::type_info const& type, std::any&& metadata) noexcept
-      : deadline_node(deadline_of::flight), type_(&type), metadata_(std::move(metadata)) {}
+  flight(std::type_info const& type, std::any&& metadata)
+      : deadline_node(deadline_of::flight), type_(&type), metadata_(metadata.has_value() ? new std::any(std::move(metadata)) : nullptr) {}
   virtual ~flight() = default;
 
  private:
@@ -173,7 +173,6 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   std::atomic<std::uint8_t> stop_{0};
   bool unwound_ = false;
   bool announce_ = false, ask_ = false;  // for clear(), between close() and conclude()
-  flight* next_cleared_ = nullptr;       // the same; a refused stop request may need next_in_bucket at that moment
   std::uint32_t emitting_ = 0;           // events being delivered; none begins once the flight has closed
   std::uint32_t waiters_ = 0;            // frozen when the flight closes
   std::atomic<std::uint32_t> references_{0};
@@ -184,7 +183,7 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   std::type_info const* type_;
   std::uint64_t id_ = 0;
   time_point started_{};
-  std::any metadata_;
+  std::unique_ptr<std::any const> metadata_;  // null: none
 
   // Written under the lock by settle(), fixed afterwards.
   std::shared_ptr<void const> value_;

@@ -16,7 +16,10 @@ template <class Flight>
 struct table_links {
   std::uint64_t hash = 0;
   Flight* next_in_bucket = nullptr;
-  Flight** link = nullptr;  ///< What points at this flight; null: not in a table.
+  union {
+    Flight** link = nullptr;  ///< In a table: what points at this flight.
+    Flight* next_unlinked;    ///< In none: free for whoever has unlinked it.
+  };
 };
 
 /// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without
@@ -55,7 +58,6 @@ class flight_table {
   void unlink(Flight& f) noexcept {
     *f.link = f.next_in_bucket;
     if (f.next_in_bucket) f.next_in_bucket->link = f.link;
-    f.link = nullptr;
     count(-1);
   }
 

@@ -25,15 +25,16 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A thread's blocks: at most `depth` of each size, which is a multiple of `step`.
+/// A thread's blocks: at most `depth` of each size.
 class block_cache {
  public:
-  static constexpr std::size_t step = 16, sizes = 32, largest = step * sizes, depth = 4;
+  static constexpr std::size_t step = 16, sizes = 32, depth = 4;
+  static constexpr std::size_t largest = sizes * step - step / 2;
 
   /// Room for `size` bytes, at most `largest`, aligned for all that needs no `std::align_val_t`. Throws `std::bad_alloc`.
   [[nodiscard]] static void* take(std::size_t size) {
     stack& s = mine.of[index(size)];
-    if (!s.top) return ::operator new((index(size) + 1) * step);
+    if (!s.top) return ::operator new(index(size) * step + step / 2);
     --s.count;
     return std::exchange(s.top, s.top->below);
   }
@@ -78,7 +79,8 @@ class block_cache {
     return true;
   }
 
-  [[nodiscard]] static constexpr std::size_t index(std::size_t size) noexcept { return (size - 1) / step; }
+  /// Blocks have 8, 24, 40 … bytes, which is what the C library gives anyway.
+  [[nodiscard]] static constexpr std::size_t index(std::size_t size) noexcept { return (size + step / 2 - 1) / step; }
 
   std::array<stack, sizes> of{};
   phase state = fresh;

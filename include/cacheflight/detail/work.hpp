@@ -104,13 +104,13 @@ class simple_flight : public keyed_flight<P, Key> {
   }
 
  private:
-  [[nodiscard]] static std::stop_source make_token() {
-    if constexpr (Task::takes_token) return std::stop_source();
-    else return std::stop_source(std::nostopstate);
-  }
+  struct no_token {
+    static void request_stop() noexcept {}
+    [[nodiscard]] static std::stop_token get_token() noexcept { return {}; }
+  };
 
   std::optional<Task> task_;
-  std::stop_source token_ = make_token();
+  [[no_unique_address]] std::conditional_t<Task::takes_token, std::stop_source, no_token> token_;
 };
 
 /// A flight whose task returns its answer.
@@ -178,7 +178,8 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     this->unwind(why, std::move(value), std::move(failure), own);
   }
 
-  launch launch_;
+  struct no_launch {};
+  [[no_unique_address]] std::conditional_t<is_submitted<typename Task::function_type>, launch, no_launch> launch_;
 };
 
 }  // namespace detail
