@@ -135,10 +135,12 @@ class task_flight final : public keyed_flight<P, Key> {
   /// `leader`: where the task runs unless it says otherwise.
   template <class K>
   task_flight(K&& key, std::any&& metadata, Task&& task, Executor const& leader)
-      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
+      : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)),
         task_(std::move(task)),
         place_(std::in_place, executor_of(task_->function(), leader)),
         context_(context_guard::of(place_->executor)) {}
+
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(typename result::value_type); }
 
   /// The caller is the leader's waiter, which keeps the flight alive meanwhile.
   void start() noexcept {

@@ -192,7 +192,12 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
 
   template <class K>
   answering_flight(K&& key, std::any&& metadata, F&& task)
-      : keyed_flight<P, Key>(std::forward<K>(key), typeid(value_type), std::move(metadata)), task_(std::move(task)) {}
+      : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)), task_(std::move(task)) {}
+  ~answering_flight() override {
+    if (has_task_) std::destroy_at(&task_);
+  }
+
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(value_type); }
 
   [[nodiscard]] bool request_stop() noexcept override {
     std::stop_source stop(std::nostopstate);
@@ -207,14 +212,15 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards.
   void start() noexcept {
     if (!core_type::may_start(*this)) {
-      task_.reset();
+      std::destroy_at(&task_);
+      has_task_ = false;
       return core_type::settle(*this, cause::abandoned, nullptr, nullptr);
     }
     core_type::stoppable(*this);
     core_type::retain(*this);  // for what follows the task, and then for a completion that outlives its flight
     std::exception_ptr failure;
     try {
-      (*task_)(completion<T>(this));
+      task_(completion<T>(this));
     } catch (...) {
       failure = std::current_exception();
     }
@@ -270,10 +276,13 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     core_type::settle(*this, why, std::move(value), std::move(exception));
   }
 
-  std::optional<F> task_;
+  union {
+    F task_;  // until the flight is gone, or has been settled without it
+  };
   std::stop_source stop_{std::nostopstate};  // made when the task asks for it; this and the next under the shard's lock
   bool stopped_ = false;
   std::atomic<answer> answer_{answer::starting};
+  bool has_task_ = true;  // an optional would take eight bytes more
 };
 
 /// A callback that waits. Owns itself.
@@ -297,7 +306,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     std::unique_ptr<callback_caller> owner(self);
     if (stop.stop_possible()) {
       (void)ready_made<caller_stopped_error>();
-      self->on_stop_ = std::make_unique<watch>();
+      self->rare_ = std::make_unique<rare>();
     }
     Flight* leads = nullptr;
     auto const build = [&](K& k) {
@@ -308,12 +317,13 @@ class callback_caller final : public recycled, inline_caller<P> {
       in = access::enter_suspended(flights, key, *self, opts, typeid(typename result::value_type), build,
                                    !stop.stop_possible());
     } catch (...) {
-      self->failure_ = std::make_unique<failure>(std::current_exception(), access::core(flights));
+      if (!self->rare_) self->rare_ = std::make_unique<rare>();
+      self->rare_->has_failed(std::current_exception(), access::core(flights));
       return owner.release()->go_on();
     }
     owner.release();
     if (!in.suspended) {
-      if (stop.stop_possible()) self->on_stop_->emplace(stop, leave_on_stop<P>{self});
+      if (stop.stop_possible()) self->rare_->on_stop.emplace(stop, leave_on_stop<P>{self});
       if (!core_type::arm(*self)) self->go_on();
     }
     if (in.how == admission::leads) leads->start();
@@ -321,16 +331,24 @@ class callback_caller final : public recycled, inline_caller<P> {
 
  private:
   friend std::default_delete<callback_caller>;
-  using watch = std::optional<std::stop_callback<leave_on_stop<P>>>;
 
-  /// A call that has joined no flight, and nothing else keeps what counts its callback's failure.
-  struct failure {
-    failure(std::exception_ptr e, core_type& c) noexcept : error(std::move(e)), core(c) { core.retain(); }
-    failure(failure const&) = delete;
-    failure& operator=(failure const&) = delete;
-    ~failure() { core.release(); }
+  /// What few calls need.
+  struct rare {
+    rare() = default;
+    rare(rare const&) = delete;
+    rare& operator=(rare const&) = delete;
+    ~rare() {
+      if (core) core->release();
+    }
+    void has_failed(std::exception_ptr e, core_type& c) noexcept {
+      error = std::move(e);
+      core = &c;
+      core->retain();
+    }
+    std::optional<std::stop_callback<leave_on_stop<P>>> on_stop;
+    // Of a call that has joined no flight: nothing else keeps what counts its callback's failure.
     std::exception_ptr error;
-    core_type& core;
+    core_type* core = nullptr;
   };
 
   explicit callback_caller(F callback) : callback_(std::move(callback)) {}
@@ -382,12 +400,12 @@ class callback_caller final : public recycled, inline_caller<P> {
   }
 
   void take_turn() noexcept override {
-    on_stop_.reset();
-    std::unique_ptr<failure> const failed = std::move(failure_);
+    std::unique_ptr<rare> const own = std::move(rare_);
+    if (own) own->on_stop.reset();
     auto const flight = core_type::detach(*this);  // keeps what counts a callback's failure
     std::shared_ptr<typename result::value_type const> value;
     std::exception_ptr error;
-    if (failed) error = failed->error;
+    if (!flight) error = own->error;
     else if (this->how_left() == departure::left) error = std::make_exception_ptr(ready_made<caller_stopped_error>());
     else error = failure_of<P>(*flight, this->how_left());
     if (flight && !error) value = core_type::template take_value<typename result::value_type>(*flight);
@@ -399,13 +417,12 @@ class callback_caller final : public recycled, inline_caller<P> {
       else std::move(callback)(std::move(error), std::move(value));
     } catch (...) {
       if (flight) core_type::callback_failed(*flight);
-      else failed->core.callback_failed();
+      else own->core->callback_failed();
     }
   }
 
   F callback_;
-  std::unique_ptr<failure> failure_;
-  std::unique_ptr<watch> on_stop_;
+  std::unique_ptr<rare> rare_;
 };
 
 }  // namespace detail::callback_front

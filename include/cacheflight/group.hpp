@@ -68,8 +68,7 @@ class keyed_flight : public flight<P> {
 
  protected:
   template <class K>
-  keyed_flight(K&& key, std::type_info const& type, std::any&& metadata)
-      : flight<P>(type, std::move(metadata)), key_(std::forward<K>(key)) {}
+  keyed_flight(K&& key, std::any&& metadata) : flight<P>(std::move(metadata)), key_(std::forward<K>(key)) {}
 
  private:
   Key key_;

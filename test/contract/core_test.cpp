@@ -563,7 +563,8 @@ struct moody_equal {
 using moody_group = cacheflight::basic_group<moody_key, moody_hash, moody_equal, manual_platform>;
 
 struct moody_flight final : cd::keyed_flight<manual_platform, moody_key> {
-  explicit moody_flight(moody_key&& k) : keyed_flight(std::move(k), typeid(answer), {}) {}
+  explicit moody_flight(moody_key&& k) : keyed_flight(std::move(k), {}) {}
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(answer); }
   bool request_stop() noexcept override { return true; }
 };
 struct moody_call final : cd::waiter<manual_platform> {
@@ -707,7 +708,8 @@ struct interrupted_platform : manual_platform {
 using interrupted_group = cacheflight::basic_group<moody_key, moody_hash, moody_equal, interrupted_platform>;
 using interrupted_core = cd::core<interrupted_platform>;
 struct interrupted_flight final : cd::keyed_flight<interrupted_platform, moody_key> {
-  explicit interrupted_flight(moody_key&& k) : keyed_flight(std::move(k), typeid(answer), {}) {}
+  explicit interrupted_flight(moody_key&& k) : keyed_flight(std::move(k), {}) {}
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(answer); }
   bool request_stop() noexcept override { return true; }
 };
 struct interrupted_call final : cd::waiter<interrupted_platform> {
@@ -832,7 +834,8 @@ TEST(R24, the_metadata_of_a_call_that_lost_the_race_is_on_its_hit) {
     EXPECT_EQ(e.key, "");
   })};
   struct carrying final : cd::keyed_flight<manual_platform, moody_key> {
-    carrying(moody_key&& k, std::any m) : keyed_flight(std::move(k), typeid(answer), std::move(m)) {}
+    carrying(moody_key&& k, std::any m) : keyed_flight(std::move(k), std::move(m)) {}
+    [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(answer); }
     bool request_stop() noexcept override { return true; }
   };
   moody_call first, second;

@@ -21,7 +21,11 @@ struct hand_front : front_traits {
   class hand_flight final : public cd::keyed_flight<platform, std::string> {
    public:
     hand_flight(std::string&& key, std::type_info const& type, std::any metadata, task_ptr task)
-        : keyed_flight(std::move(key), type, std::move(metadata)), task_(task), own_(std::in_place, std::move(task)) {}
+        : keyed_flight(std::move(key), std::move(metadata)),
+          type_(type),
+          task_(task),
+          own_(std::in_place, std::move(task)) {}
+    [[nodiscard]] std::type_info const& type() const noexcept override { return type_; }
 
     void start() {
       if (!core_type::may_start(*this)) return end(cd::cause::abandoned, nullptr, nullptr);
@@ -65,6 +69,7 @@ struct hand_front : front_traits {
       core_type::settle(*this, why, std::move(value), std::move(error));
     }
 
+    std::type_info const& type_;
     task_ptr task_;
     std::optional<sentinel> own_;
   };
@@ -84,11 +89,11 @@ struct hand_front : front_traits {
     void take_turn() {
       std::exception_ptr e;
       std::shared_ptr<answer const> v;
-      auto const& f = *this->joined();
+      auto& f = *this->joined();
       if (how_left() == cd::departure::left) call::left = true;
       else if (how_left() == cd::departure::wait_timed_out)
         e = std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::wait, f.copy_key()));
-      else if (f.why() == cd::cause::resolved) v = std::static_pointer_cast<answer const>(f.value());
+      else if (f.why() == cd::cause::resolved) v = core_type::take_value<answer>(f);
       else if (f.why() == cd::cause::rejected) e = f.exception();
       else if (f.why() == cd::cause::timed_out)
         e = std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::flight, f.copy_key()));

@@ -420,7 +420,8 @@ struct hand_front : front_base {
   class hand_flight final : public cd::keyed_flight<manual_platform, std::string> {
    public:
     hand_flight(std::string key, std::any metadata, task* t)
-        : keyed_flight(std::move(key), typeid(answer), std::move(metadata)), of_(t) {}
+        : keyed_flight(std::move(key), std::move(metadata)), of_(t) {}
+    [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(answer); }
     void start() {
       if (!core_type::may_start(*this)) return core_type::settle(*this, cd::cause::abandoned, nullptr, nullptr);
       ++of_->invoked;
@@ -470,7 +471,7 @@ struct hand_front : front_base {
         cd::finish_guard<manual_platform> const at_exit(*this);
         c.left = how_left() == cd::departure::left;
         try {
-          if (!c.left) value = cd::outcome_of(*this);
+          if (!c.left) value = cd::outcome_of<answer>(*this);
         } catch (...) {
           error = std::current_exception();
         }

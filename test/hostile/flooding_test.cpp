@@ -146,7 +146,8 @@ class hash_probe {
 
  private:
   struct probe_flight final : detail::keyed_flight<P, Key> {
-    explicit probe_flight(Key key) : detail::keyed_flight<P, Key>(key, typeid(int), {}) {}
+    explicit probe_flight(Key key) : detail::keyed_flight<P, Key>(key, {}) {}
+    [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(int); }
     bool request_stop() noexcept override { return true; }
   };
   struct caller final : detail::waiter<P> {
@@ -177,7 +178,7 @@ template <class Key>
 std::size_t passed_with(std::vector<Key> const& which) {
   hash_probe<Key> hash_of;
   std::deque<detail::flight_table<counted_flight>> shards;
-  for (int i = 0; i < 16; ++i) shards.emplace_back(4U);
+  for (int i = 0; i < 16; ++i) shards.emplace_back();
   std::vector<counted_flight> flights(which.size());
   for (std::size_t i = 0; i < which.size(); ++i) {
     flights[i].hash.value = hash_of(which[i]);

@@ -16,15 +16,17 @@ class hand_runner final : public runner {
   class hand_flight final : public cacheflight::detail::keyed_flight<lone_platform, std::string> {
    public:
     hand_flight(std::string&& key, std::type_info const& type, std::any metadata, hand_runner* r)
-        : keyed_flight(std::move(key), type, std::move(metadata)), owner(r) {
+        : keyed_flight(std::move(key), std::move(metadata)), type_(type), owner(r) {
       ++alive;
     }
+    [[nodiscard]] std::type_info const& type() const noexcept override { return type_; }
     ~hand_flight() override {
       owner->unlocked();
       --alive;
     }
     [[nodiscard]] bool request_stop() noexcept override { return owner->asked_to_stop(index); }
 
+    std::type_info const& type_;
     hand_runner* owner;
     int index = no_one;
     static inline int alive = 0;
@@ -155,7 +157,7 @@ class hand_runner final : public runner {
   void do_turn(int c) override {
     using namespace cacheflight::detail;
     hand_call& w = *waiter_of(c);
-    auto const& f = *w.joined();
+    auto& f = *w.joined();
     result got{fate::of_flight, {}, ending::open, 0};
     if (w.how_left() != departure::none) {
       got.how = w.how_left() == departure::left ? fate::left : fate::wait_timed_out;
@@ -164,9 +166,9 @@ class hand_runner final : public runner {
         case cause::open: break;
         case cause::resolved:
           got.end = ending::value;
-          if (!f.value()) break;
-          if (model_.of(c).other_type) got.answer = static_cast<int>(*static_cast<double const*>(f.value().get()));
-          else got.answer = static_cast<answer const*>(f.value().get())->number;
+          if (auto const value = cacheflight::detail::core<lone_platform>::take_value(f); !value) break;
+          else if (model_.of(c).other_type) got.answer = static_cast<int>(*static_cast<double const*>(value.get()));
+          else got.answer = static_cast<answer const*>(value.get())->number;
           break;
         case cause::rejected:
           got.end = ending::error;

@@ -163,7 +163,7 @@ using core = cd::core<platform>;
 /// What the checks read of flights and shards.
 struct cacheflight::detail::inspector {
   using flight_type = flight<schedule::platform>;
-  static bool admitted(flight_type const& f) { return f.home_ != nullptr; }
+  static bool admitted(flight_type const& f) { return f.id_ != 0; }
   static bool unwound(flight_type const& f) { return f.unwound_; }
   static bool asked_to_stop(flight_type const& f) {
     return f.stop_ == (flight_type::stoppable | flight_type::stop_due);
@@ -171,9 +171,12 @@ struct cacheflight::detail::inspector {
   static std::size_t waiters(flight_type const& f) { return f.waiters_; }
   static bool nobody_queued(flight_type const& f) { return f.queue_.empty(); }
   static std::uint64_t& id(flight_type& f) { return f.id_; }
-  static statistics& books(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].books; }
-  static std::uint64_t& next_id(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].next_id; }
-  static countdown& living(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].living; }
+  static std::array<std::uint64_t*, 7> books(core<schedule::platform>& c, std::size_t shard) {
+    auto& s = c.shards_[shard];
+    return {&s.hits, &s.misses, &s.resolved, &s.rejected, &s.timed_out, &s.cancelled, &s.max_keys_rejected};
+  }
+  static std::uint64_t& living(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].living; }
+  static countdown& ended(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].ended; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
     for (std::size_t i = 0; i < c.count_; ++i) sum += c.shards_[i].table.size();
@@ -193,6 +196,8 @@ constexpr std::string_view all_operations =
     "R"   // runs a task that yields a value later, on a thread of its own
     "F"   // the same, the task fails, and can be asked to stop only after it has started
     "I"   // runs a task that yields its value inside the call
+    "O"   // the same on its own stack, as a thread does that nobody can make leave
+    "G"   // runs a task that yields later, as a coroutine does that nobody can make leave
     "A"   // starts a call whose completion runs wherever the flight settles, and starts another for the same key
     "K"   // starts a call with a wait timeout whose completion runs wherever the wait ends
     "V"   // calls, and destroys its frame while it is suspended
@@ -207,7 +212,7 @@ constexpr std::string_view all_operations =
     "D"   // destroys the group
     "E";  // the same, and nothing but the core's own references keeps it meanwhile
 
-constexpr std::string_view calls_among = "RFIAKVTWBHN";
+constexpr std::string_view calls_among = "RFIOGAKVTWBHN";
 constexpr bool is_callback(char kind) { return kind == 'A' || kind == 'K'; }
 constexpr bool waits_shortly(char kind) { return kind == 'W' || kind == 'B' || kind == 'K'; }
 
@@ -338,7 +343,7 @@ class about {
 
 class test_flight final : public cd::flight<platform> {
  public:
-  test_flight(flight_record& r, std::any metadata) : flight(typeid(int), std::move(metadata)), record(r), key_(r.key) {
+  test_flight(flight_record& r, std::any metadata) : flight(std::move(metadata)), record(r), key_(r.key) {
     record.alive = this;
   }
   ~test_flight() override {
@@ -354,6 +359,7 @@ class test_flight final : public cd::flight<platform> {
     return {&key_, &typeid(char), std::string_view(&key_, 1)};
   }
   [[nodiscard]] cd::key_copy copy_key() const noexcept override { return {}; }
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(int); }
 
   [[nodiscard]] bool request_stop() noexcept override {
     outside_of_locks("a stop request under a lock");
@@ -370,12 +376,13 @@ class test_flight final : public cd::flight<platform> {
   }
 
   /// The leader starts its task.
-  void start(char kind) {
+  void start(char kind, cd::waiter<platform>& leader) {
     if (now.with.events) fibers.point();
     if (!core::may_start(*this)) return settle(cause::abandoned);
     require(++record.invoked == 1, "a task is invoked twice");
     note("invokes the task of", record.key);
     if (kind == 'I') return settle(cause::resolved);
+    if (kind == 'O') return settle(cause::resolved, &leader);
     core::retain(*this);
     if (kind != 'F') stoppable();
     std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
@@ -395,13 +402,13 @@ class test_flight final : public cd::flight<platform> {
     require(record.stop_decided || !inspector::asked_to_stop(*this),
             "doomed, and nobody looked whether to ask the task");
   }
-  void settle(cause why) {
+  void settle(cause why, cd::waiter<platform>* own = nullptr) {
     about const mine(doing::settling, &record);
     note("settles", record.key);
     require(++record.settled == 1, "settled twice");
     core::settle(*this, why,
                  why == cause::resolved ? std::shared_ptr<void const>(anchor, &record) : std::shared_ptr<void const>(),
-                 why == cause::rejected ? task_error : std::exception_ptr());
+                 why == cause::rejected ? task_error : std::exception_ptr(), own);
   }
 
   char key_;
@@ -425,13 +432,13 @@ class test_call final : public cd::waiter<platform> {
   [[nodiscard]] void const* place() const noexcept override {
     static constexpr std::array<char, 2> places{};
     return record.kind == 'R' || record.kind == 'V'                         ? &places[0]
-           : record.kind == 'A' || record.kind == 'I' || record.kind == 'F' ? &places[1]
+           : record.kind == 'A' || record.kind == 'I' || record.kind == 'O' || record.kind == 'G' || record.kind == 'F' ? &places[1]
                                                                             : nullptr;
   }
 
   [[nodiscard]] bool hand_over(waiters& others) noexcept override {
     outside_of_locks("a hand-over under a lock");
-    if (now.refusals && fibers.decide(2)) {
+    if (now.refusals && record.kind != 'G' && fibers.decide(2)) {
       --now.refusals;
       note("refuses a hand-over");
       return false;
@@ -487,7 +494,7 @@ class test_call final : public cd::waiter<platform> {
     require(r.closed && f.why() == r.why, "an outcome that was not decided under the lock");
     require(!(record.closed_before >> (&r - now.flight.data()) & 1),
             "an outcome that was decided before the call began");
-    auto const value = f.why() == cause::resolved ? core::take_value(f) : f.value();
+    auto const value = f.why() == cause::rejected ? nullptr : core::take_value(f);
     require((f.why() == cause::resolved) == (value != nullptr), "a value without success, or none");
     if (value) require(value.get() == &r, "another flight's value");
     require((f.why() == cause::rejected) == (f.exception() == task_error), "another exception");
@@ -511,13 +518,14 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   using std::chrono::nanoseconds;
   std::any const metadata = static_cast<int>(place);
   bool const nested = c.nested;
-  bool const ready = nested || kind == 'K' || kind == 'V' || kind == 'W';
+  bool const ready = nested || kind == 'K' || kind == 'V' || kind == 'W' || kind == 'G';
   cd::call const described{static_cast<std::uint64_t>(key - 'a'),
                            &typeid(int),
                            kind == 'T' || kind == 'B' ? nanoseconds(10) : cd::no_limit,
                            waits_shortly(kind) ? nanoseconds(10) : cd::no_limit,
                            &metadata,
-                           ready};
+                           ready,
+                           kind == 'G'};
   auto const same = [key](cd::flight<platform> const& f) {
     return static_cast<test_flight const&>(f).record.key == key;
   };
@@ -559,7 +567,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
     ++now.expected.started;
     require(++built->record.leaders == 1, "two leaders");
     note("leads", key);
-    built->start(nested ? 'I' : kind);
+    built->start(nested ? 'I' : kind, *node);
   } else {
     ++now.expected.hits;
     if (!gone) c.hit = true;
@@ -620,7 +628,7 @@ inline void operation(char letter, std::size_t place) {
   switch (kind) {
     case 'L':
       for (call_record& c : now.call) {
-        if (!c.live) continue;
+        if (!c.live || c.kind == 'O' || c.kind == 'G') continue;
         about const mine(doing::leaving);
         note("makes leave", c.kind);
         c.leave_asked = true;
@@ -781,31 +789,32 @@ inline void driver::give_job() {
   });
 }
 
-/// Subtracts: only the difference of what is counted and what should be matters.
-inline void subtract(cacheflight::statistics& from, cacheflight::statistics const& what) {
-  from.hits -= what.hits, from.misses -= what.misses, from.started -= what.started, from.resolved -= what.resolved;
-  from.rejected -= what.rejected, from.timed_out -= what.timed_out, from.cancelled -= what.cancelled;
-  from.max_keys_rejected -= what.max_keys_rejected;
+/// What should be counted, in the order of `inspector::books`.
+inline std::array<std::uint64_t, 7> counts_of(cacheflight::statistics const& s) {
+  return {s.hits, s.misses, s.resolved, s.rejected, s.timed_out, s.cancelled, s.max_keys_rejected};
 }
 
-/// A countdown's numbers grow with what has been; what matters is their sum until it is closed, then the second alone.
+/// What lives and what has ended grow with what has been; what matters is their difference.
 struct countdown_numbers {
-  std::int64_t begun = 0, left = 0;
+  std::uint64_t living = 0;
+  std::int64_t left = 0;
 
-  void hide(cd::countdown& of) {
-    static_assert(sizeof of == sizeof *this);
-    std::memcpy(this, static_cast<void*>(&of), sizeof *this);
-    countdown_numbers const plain = left > 0 ? countdown_numbers{0, left} : countdown_numbers{begun + left, 0};
-    plain.write(of);
+  void hide(std::uint64_t& of, cd::countdown& ended) {
+    static_assert(sizeof ended == sizeof left);
+    living = of;
+    std::memcpy(&left, static_cast<void*>(&ended), sizeof left);
+    if (living) countdown_numbers{living + static_cast<std::uint64_t>(left), 0}.write(of, ended);
   }
-  void write(cd::countdown& to) const { std::memcpy(static_cast<void*>(&to), this, sizeof *this); }
+  void write(std::uint64_t& to, cd::countdown& ended) const {
+    to = living;
+    std::memcpy(static_cast<void*>(&ended), &left, sizeof left);
+  }
 };
 
 /// What tells states apart without a consequence is hidden while the state is read: how many flights there were.
 struct hidden {
-  std::array<cacheflight::statistics, 2> books;
+  std::array<std::array<std::uint64_t, 7>, 2> books;
   cacheflight::statistics expected;
-  std::array<std::uint64_t, 2> next_id;
   std::array<std::uint64_t, world::places> ids;
   std::array<countdown_numbers, 2> living;
   int begun, completed;
@@ -814,10 +823,14 @@ struct hidden {
     expected = std::exchange(now.expected, {});
     now.expected.callback_failures = expected.callback_failures;
     for (std::size_t i = 0; driver::alive && i < platform::shard_count; ++i) {
-      books[i] = inspector::books(*now.flights, i);
-      if (i == 0) subtract(inspector::books(*now.flights, 0), expected);
-      next_id[i] = std::exchange(inspector::next_id(*now.flights, i), 0);
-      living[i].hide(inspector::living(*now.flights, i));
+      // Only the difference of what is counted and what should be matters.
+      auto const counts = inspector::books(*now.flights, i);
+      auto const should_be = counts_of(expected);
+      for (std::size_t n = 0; n < counts.size(); ++n) {
+        books[i][n] = *counts[n];
+        if (i == 0) *counts[n] -= should_be[n];
+      }
+      living[i].hide(inspector::living(*now.flights, i), inspector::ended(*now.flights, i));
     }
     begun = std::exchange(now.begun, now.begun - now.completed);
     completed = std::exchange(now.completed, 0);
@@ -827,9 +840,8 @@ struct hidden {
   void show() {
     now.expected = expected;
     for (std::size_t i = 0; driver::alive && i < platform::shard_count; ++i) {
-      inspector::books(*now.flights, i) = books[i];
-      inspector::next_id(*now.flights, i) = next_id[i];
-      living[i].write(inspector::living(*now.flights, i));
+      for (std::size_t n = 0; n < books[i].size(); ++n) *inspector::books(*now.flights, i)[n] = books[i][n];
+      living[i].write(inspector::living(*now.flights, i), inspector::ended(*now.flights, i));
     }
     now.begun = begun;
     now.completed = completed;

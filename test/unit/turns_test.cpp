@@ -21,7 +21,8 @@ using P = manual_platform;
 using core = cd::core<P>;
 
 struct bare_flight final : cd::keyed_flight<P, std::string> {
-  explicit bare_flight(std::string key) : cd::keyed_flight<P, std::string>(std::move(key), typeid(int), {}) {}
+  explicit bare_flight(std::string key) : cd::keyed_flight<P, std::string>(std::move(key), {}) {}
+  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(int); }
   bool request_stop() noexcept override { return true; }
 };
 

@@ -49,6 +49,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 #include <typeinfo>
 #include <utility>
 #include <vector>
@@ -142,7 +143,7 @@ class core final : public deadline_work<typename P::clock> {
       P::point(core_step::enter);
       std::unique_lock lock(s.mutex);
       if (flight_type* const f = s.table.find(c.hash, same)) {
-        if (*f->type_ != *c.type) {
+        if (f->type() != *c.type) {
           ++s.type_mismatches;
           return {admission::type_mismatch};
         }
@@ -226,6 +227,8 @@ class core final : public deadline_work<typename P::clock> {
   /// 15). `own`: a waiter of the thread that settles, which will not be suspended, and which nobody else can `leave`.
   static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
                      waiter_type* own = nullptr) noexcept {
+    if (why == cause::rejected && !exception)
+      exception = std::make_exception_ptr(std::invalid_argument("cacheflight: the task's exception_ptr was null"));
     shard<P>& s = *f.home_;
     core& owner = *s.owner;
     bool const events = owner.events_;
@@ -238,9 +241,9 @@ class core final : public deadline_work<typename P::clock> {
       std::scoped_lock lock(s.mutex);
       f.unwound_ = true;
       if (f.open()) {
-        f.value_ = std::move(value);
-        f.exception_ = std::move(exception);
         end = close(s, f, why);
+        if (f.threw()) std::destroy_at(&f.value_), std::construct_at(&f.exception_, std::move(exception));
+        else f.value_ = std::move(value);
         // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
         bool const exclusive = f.references_.load(std::memory_order_acquire) == 2;
         if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
@@ -301,9 +304,10 @@ class core final : public deadline_work<typename P::clock> {
   /// The flight's value, for one of its waiters, who was released with it.
   template <class T = void>
   [[nodiscard]] static std::shared_ptr<T const> take_value(flight_type& f) noexcept {
-    auto* const value = static_cast<T const*>(f.value_.get());
-    if (f.references_.load(std::memory_order_acquire) == 1) return {std::move(f.value_), value};
-    return {f.value_, value};
+    using shared = std::shared_ptr<T const>;
+    auto* const value = static_cast<typename shared::element_type*>(f.value_.get());
+    if (f.references_.load(std::memory_order_acquire) == 1) return shared(std::move(f.value_), value);
+    return shared(f.value_, value);
   }
 
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
@@ -737,7 +741,7 @@ class core final : public deadline_work<typename P::clock> {
       case cause::resolved: return end(event_type::task_resolved, no_error);
       case cause::timed_out: return end(event_type::task_timed_out, no_error);
       case cause::cancelled: return end(event_type::task_cancelled, no_error);
-      case cause::rejected: return end(event_type::task_rejected, f.exception_);
+      case cause::rejected: return end(event_type::task_rejected, f.exception());
       default: return end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key())));
     }
   }

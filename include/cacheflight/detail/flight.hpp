@@ -142,22 +142,28 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   [[nodiscard]] virtual key_view key() const noexcept = 0;
   [[nodiscard]] virtual key_copy copy_key() const noexcept = 0;
 
+  /// What its value is; a call that wants another type cannot join.
+  [[nodiscard]] virtual std::type_info const& type() const noexcept = 0;
+
   /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of
   /// memory); it is called again until it returns true.
   [[nodiscard]] virtual bool request_stop() noexcept = 0;
 
   /// The outcome. Read only by waiters that were released with it.
   [[nodiscard]] cause why() const noexcept { return why_.load(std::memory_order_acquire); }
-  [[nodiscard]] std::shared_ptr<void const> const& value() const noexcept { return value_; }
-  [[nodiscard]] std::exception_ptr const& exception() const noexcept { return exception_; }
+  [[nodiscard]] std::exception_ptr exception() const noexcept { return threw() ? exception_ : nullptr; }
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
 
  protected:
-  flight(std::type_info const& type, std::any&& metadata)
-      : deadline_node(deadline_of::flight), type_(&type), metadata_(metadata.has_value() ? new std::any(std::move(metadata)) : nullptr) {}
-  virtual ~flight() = default;
+  explicit flight(std::any&& metadata) : deadline_node(deadline_of::flight), value_() {
+    if (metadata.has_value()) metadata_.reset(new std::any(std::move(metadata)));
+  }
+  virtual ~flight() {
+    if (threw()) exception_.~exception_ptr();
+    else value_.~shared_ptr();
+  }
 
  private:
   friend class core<P>;
@@ -180,14 +186,17 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
 
   shard<P>* home_ = nullptr;  // null: not needed any more
   // Fixed when the flight is admitted.
-  std::type_info const* type_;
   std::uint64_t id_ = 0;
   time_point started_{};
   std::unique_ptr<std::any const> metadata_;  // null: none
 
+  [[nodiscard]] bool threw() const noexcept { return why() == cause::rejected; }
+
   // Written under the lock by settle(), fixed afterwards.
-  std::shared_ptr<void const> value_;
-  std::exception_ptr exception_;
+  union {
+    std::shared_ptr<void const> value_;
+    std::exception_ptr exception_;  // if the task threw
+  };
 };
 
 /// One part of the table with its lock. What a plain call changes is in the first two cache lines.
@@ -195,14 +204,13 @@ template <class P>
 struct alignas(64) shard {
   using time_point = typename P::clock::time_point;
 
-  explicit shard(core<P>* owner_) noexcept : table(buckets), owner(owner_) {}
+  explicit shard(core<P>* owner_) noexcept : owner(owner_) {}
 
   typename P::mutex mutex;
-  flight_table<flight<P>> table;
   std::uint64_t hits = 0, misses = 0, resolved = 0;
   std::uint64_t waiters = 0;
   std::uint64_t living = 0;  // flights for which `ended` counts; 0 once the group has gone
-  alignas(64) typename flight_table<flight<P>>::first_buckets buckets{};
+  flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
   countdown ended;  // closed when the group goes

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <new>
-#include <tuple>
 #include <utility>
 
 namespace cacheflight::inline v1::detail {
@@ -28,11 +27,8 @@ struct table_links {
 template <class Flight>
 class flight_table {
  public:
-  using first_buckets = std::array<Flight*, 8>;
-
-  /// `first` is used until it is too small.
-  explicit flight_table(first_buckets& first) noexcept : buckets_(first.data()) {}
-  flight_table(flight_table const&) = delete;
+  flight_table() = default;
+  flight_table(flight_table const&) = delete;  // buckets_ may point at first_
   flight_table& operator=(flight_table const&) = delete;
   ~flight_table() {
     if (mask_ >= first_count) delete[] buckets_;
@@ -69,7 +65,8 @@ class flight_table {
   }
 
  private:
-  static constexpr std::uint32_t first_count = std::tuple_size_v<first_buckets>;
+  static constexpr std::uint32_t first_count = 8;
+  static constexpr std::uint32_t largest_mask = std::numeric_limits<std::uint32_t>::max() / 2;
 
   [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
 
@@ -85,8 +82,9 @@ class flight_table {
   }
 
   void grow() noexcept {
+    if (mask_ >= largest_mask) return;
     std::size_t const count = (std::size_t{mask_} + 1) * 2;
-    Flight** const larger = count >> 32 ? nullptr : new (std::nothrow) Flight*[count]();
+    Flight** const larger = new (std::nothrow) Flight*[count]();
     if (!larger) return;
     std::size_t const old_mask = std::exchange(mask_, static_cast<std::uint32_t>(count - 1));
     Flight** const old = std::exchange(buckets_, larger);
@@ -101,7 +99,8 @@ class flight_table {
 
   std::atomic<std::uint32_t> size_{0};
   std::uint32_t mask_ = first_count - 1;
-  Flight** buckets_;
+  Flight** buckets_ = first_;
+  Flight* first_[first_count] = {};  // until they are too few; no allocation's neighbour is in their cache line
 };
 
 }  // namespace cacheflight::inline v1::detail

@@ -72,8 +72,9 @@ class simple_flight : public keyed_flight<P, Key> {
 
   template <class K>
   simple_flight(K&& key, std::any&& metadata, Task&& task)
-      : keyed_flight<P, Key>(std::forward<K>(key), typeid(typename result::value_type), std::move(metadata)),
-        task_(std::move(task)) {}
+      : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)), task_(std::move(task)) {}
+
+  [[nodiscard]] std::type_info const& type() const noexcept final { return typeid(typename result::value_type); }
 
   [[nodiscard]] bool request_stop() noexcept override {
     token_.request_stop();
