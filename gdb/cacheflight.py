@@ -18,7 +18,7 @@ import gdb.types
 # What is read of the library's own classes.
 GROUP_CORE = "core_"
 CORE_SHARDS, CORE_SHARD_COUNT = "shards_", "count_"
-SHARD_TABLE, SHARD_BOOKS, BOOKS_DETACHED = "table", "books", "detached"
+SHARD_TABLE, SHARD_DETACHED = "table", "detached"
 TABLE_BUCKETS, TABLE_MASK, FLIGHT_NEXT = "buckets_", "mask_", "next_in_bucket"
 FLIGHT_WHY, FLIGHT_UNWOUND, FLIGHT_WAITERS, FLIGHT_ID = "why_", "unwound_", "waiters_", "id_"
 KEYED_FLIGHT_KEY = "key_"
@@ -74,7 +74,7 @@ class GroupPrinter:
     def to_string(self):
         parts = shards(self.group)
         up = sum(1 for shard in parts for _ in flights(shard))
-        detached = sum(int(shard[SHARD_BOOKS][BOOKS_DETACHED]) for shard in parts)
+        detached = sum(int(shard[SHARD_DETACHED]) for shard in parts)
         return f"cacheflight group, flights up: {up}, detached tasks: {detached}"
 
     def children(self):

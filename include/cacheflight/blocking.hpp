@@ -110,9 +110,7 @@ struct front<Returned> {
     detail::blocking_front::blocked_caller<P> self;
     auto const& stop = opts.stop_token();
     if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
-    auto const build = [&](K& k) {
-      return new flight_type(std::move(k), opts.take_metadata(), std::move(task));
-    };
+    auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task)); };
     auto const admitted = detail::access::enter(flights, key, self, opts, typeid(typename result::value_type), build);
     {
       std::optional<std::stop_callback<detail::leave_on_stop<P>>> on_stop;

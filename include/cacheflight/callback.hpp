@@ -309,9 +309,7 @@ class callback_caller final : public recycled, inline_caller<P> {
       self->rare_ = std::make_unique<rare>();
     }
     Flight* leads = nullptr;
-    auto const build = [&](K& k) {
-      return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task));
-    };
+    auto const build = [&](K& k) { return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task)); };
     entry in;
     try {
       in = access::enter_suspended(flights, key, *self, opts, typeid(typename result::value_type), build,

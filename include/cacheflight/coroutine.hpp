@@ -210,7 +210,8 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     entry in;
     try {
       in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
-                                   !stop.stop_possible(), !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
+                                   !stop.stop_possible(),
+                                   !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
     } catch (...) {
       (void)start.end();
       if (start.gone) return true;  // another's turn has destroyed the frame that would catch it

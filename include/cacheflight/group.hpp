@@ -327,9 +327,13 @@ class basic_group {
   detail::entry enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
                       Build&& build, bool ready_to_suspend, bool lets_go = false) {
     auto const& probe = probe_of(key);
-    detail::call const c{
-        hash_of(probe),   &type,           opts.timeout_or(core_->settings().default_timeout()), opts.wait_timeout(),
-        &opts.metadata(), ready_to_suspend, lets_go};
+    detail::call const c{hash_of(probe),
+                         &type,
+                         opts.timeout_or(core_->settings().default_timeout()),
+                         opts.wait_timeout(),
+                         &opts.metadata(),
+                         ready_to_suspend,
+                         lets_go};
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {

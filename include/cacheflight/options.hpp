@@ -30,7 +30,8 @@ inline constexpr limit no_limit = limit::max();
 template <class Rep, class Period>
 [[nodiscard]] limit checked_limit(std::chrono::duration<Rep, Period> value, char const* name) {
   using unit = std::ratio_divide<Period, std::nano>;
-  if constexpr (std::signed_integral<Rep> && unit::den == 1) {  // seconds, say: long double costs half a look at the clock
+  if constexpr (std::signed_integral<Rep> &&
+                unit::den == 1) {  // seconds, say: long double costs half a look at the clock
     if (value.count() <= 0) refuse_limit(name);
     if (value.count() > std::numeric_limits<limit::rep>::max() / unit::num) return no_limit;
     return limit(static_cast<limit::rep>(value.count()) * unit::num);

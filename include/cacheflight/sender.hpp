@@ -218,9 +218,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   ~operation_state() { unwatch(); }
 
   void start() & noexcept {
-    auto const build = [&](K& k) {
-      return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_));
-    };
+    auto const build = [&](K& k) { return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_)); };
     bool leads = false;
     try {
       leads =

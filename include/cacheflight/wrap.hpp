@@ -10,7 +10,6 @@
 
 #include <concepts>
 #include <optional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>

@@ -489,6 +489,21 @@ TEST(R09, future_is_ready_when_the_flight_has_ended_also_within_a_turn) {
   EXPECT_EQ(answers, 2);
 }
 
+TEST(R07, callback_task_that_answers_with_a_null_exception_has_failed) {
+  cacheflight::group flights;
+  int calls = 0;
+  flights.start("k",
+                cacheflight::answering<int>([](cacheflight::completion<int> done) { done.set_exception(nullptr); }),
+                [&calls](std::exception_ptr const& error, std::shared_ptr<int const> const& value) {
+                  ++calls;
+                  EXPECT_EQ(value, nullptr);
+                  ASSERT_NE(error, nullptr);
+                  EXPECT_THROW(std::rethrow_exception(error), std::invalid_argument);
+                });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(flights.stats().rejected, 1U);
+}
+
 TEST(R10, callback_whose_scheduler_drops_its_turn_is_destroyed_uncalled) {
   cacheflight::group flights;
   auto const alive = std::make_shared<int>();

@@ -431,9 +431,10 @@ class test_call final : public cd::waiter<platform> {
   /// Two places; the callers of one take those that were released with them along.
   [[nodiscard]] void const* place() const noexcept override {
     static constexpr std::array<char, 2> places{};
-    return record.kind == 'R' || record.kind == 'V'                         ? &places[0]
-           : record.kind == 'A' || record.kind == 'I' || record.kind == 'O' || record.kind == 'G' || record.kind == 'F' ? &places[1]
-                                                                            : nullptr;
+    return record.kind == 'R' || record.kind == 'V' ? &places[0]
+           : record.kind == 'A' || record.kind == 'I' || record.kind == 'O' || record.kind == 'G' || record.kind == 'F'
+               ? &places[1]
+               : nullptr;
   }
 
   [[nodiscard]] bool hand_over(waiters& others) noexcept override {

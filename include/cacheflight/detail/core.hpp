@@ -323,11 +323,12 @@ class core final : public deadline_work<typename P::clock> {
 
   /// The same, and the flight is kept a little longer. Null if the waiter has joined none.
   struct releaser {
-    void operator()(flight_type* f) const noexcept { release(*f); }
+    std::uint32_t count = 1;
+    void operator()(flight_type* f) const noexcept { release(*f, count); }
   };
   using flight_reference = std::unique_ptr<flight_type, releaser>;
   [[nodiscard]] static flight_reference detach(waiter_type& w) noexcept {
-    return flight_reference(std::exchange(w.flight_, nullptr));
+    return flight_reference(std::exchange(w.flight_, nullptr), releaser{w.references_});
   }
 
   /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any

@@ -123,9 +123,9 @@ class waiter : public list_node, private deadline_node {
 
   std::atomic<phase> phase_{phase::linking};  // under the shard's lock; whether it is released can be read without
   departure left_ = departure::none;
-  bool queued_ = false;    // in the flight's list: under the shard's lock
-  bool stranded_ = false;  // in the shard's list: under the shard's lock
-  bool lets_go_ = false;   // see `call`
+  bool queued_ = false;           // in the flight's list: under the shard's lock
+  bool stranded_ = false;         // in the shard's list: under the shard's lock
+  bool lets_go_ = false;          // see `call`
   std::uint32_t references_ = 1;  // that it gives back; more than its own after others' turns on the same thread
   flight<P>* flight_ = nullptr;
 };
@@ -209,7 +209,7 @@ struct alignas(64) shard {
   typename P::mutex mutex;
   std::uint64_t hits = 0, misses = 0, resolved = 0;
   std::uint64_t waiters = 0;
-  std::uint64_t living = 0;  // flights for which `ended` counts; 0 once the group has gone
+  std::uint64_t living = 0;       // flights for which `ended` counts; 0 once the group has gone
   flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
