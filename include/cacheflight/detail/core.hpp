@@ -24,7 +24,8 @@
 //
 // References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and
 // one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs
-// none. Shards hold the core as long as they have flights.
+// none. A waiter may take over the reference of one that had its turn before, on the same thread. Shards hold the core as
+// long as they have flights, but for those of which nothing needs the shard any more: see `discount`.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
@@ -248,8 +249,7 @@ class core final : public deadline_work<typename P::clock> {
         bool const exclusive = f.references_.load(std::memory_order_acquire) == 2;
         if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
         else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
-        // Without events nothing keeps the waiters from going now. With events `own` can go, it does not come to that
-        // before this returns.
+        // Without events nothing keeps the waiters from going now; and `own` goes on after the last event in any case.
         alone = exclusive && f.waiters_ == 1 && own && own->queued_;
         if (own) own->lets_go_ = alone && !events;
         if (alone || !events) gone = release_first(s, f, released);
@@ -693,7 +693,8 @@ class core final : public deadline_work<typename P::clock> {
     return one;
   }
 
-  /// The flight needs its shard no more: its end need not be counted, if it is not too late for that.
+  /// Nothing of the flight needs the shard once this section is over: its only waiter is being released, and lets go.
+  /// So its end need not be counted, which would be an atomic step. If the group has gone it has been counted already.
   static void discount(shard<P>& s, flight_type& f) noexcept {
     if (s.living == 0) return;
     --s.living;
