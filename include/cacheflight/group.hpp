@@ -68,7 +68,7 @@ class keyed_flight : public flight<P> {
 
  protected:
   template <class K>
-  keyed_flight(K&& key, std::any&& metadata) : flight<P>(std::move(metadata)), key_(std::forward<K>(key)) {}
+  keyed_flight(K&& key, std::any&& metadata) : flight<P>(std::move(metadata)), key_(Key(std::forward<K>(key))) {}
 
  private:
   Key key_;
@@ -135,7 +135,8 @@ class basic_group {
   /// nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call alone (rule 31). A null
   /// task throws `std::invalid_argument` at once.
   ///
-  /// Average complexity: one hash, one lock and one lookup to join, two more and an allocation to lead.
+  /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight and its
+  /// result (which each thread recycles), to lead.
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
   [[nodiscard(
@@ -243,7 +244,8 @@ class basic_group {
   [[nodiscard]] std::uint64_t hash_of(Probe const& probe) const {
     // Spreads what weak hashes, such as the identity of integers, leave in few bits.
     std::uint64_t h = static_cast<std::uint64_t>(hash_(probe));
-    if constexpr (!std::same_as<Hash, keyed_string_hash>) h = (h ^ (h >> 32)) * 0x9e3779b97f4a7c15, h ^= h >> 29;
+    if constexpr (!std::same_as<Hash, keyed_string_hash> || sizeof(std::size_t) < sizeof h)
+      h = (h ^ (h >> 32)) * 0x9e3779b97f4a7c15, h ^= h >> 29;
     return h;
   }
 

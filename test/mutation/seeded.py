@@ -20,9 +20,9 @@ class Bug:
 
 CORE = "detail/core.hpp"
 UNLINK = (CORE, "s.table.unlink(f);")
-DETACHED = "--s.books.detached;"
-SETTLED = "«end = close(s, f, why);»\n        // The task"
-THROUGH = "if («!owner.events_») gone"
+DETACHED = "--s.detached;"
+SETTLED = "«end = close(s, f, why);»\n        if (f.threw())"
+THROUGH = "if («alone || !events») gone"
 SOLE = "f.references_.load(std::memory_order_acquire) == 2"
 LATER = "for (bool through = false; !through;) {"
 ENDS = "{&f, «f.emitting_ == 0»}"
@@ -43,7 +43,6 @@ BUGS = [
           if (newer) {
             s.table.unlink(*newer);
             newer->link = &newer->next_in_bucket;
-            s.joinable.store(s.table.size(), std::memory_order_relaxed);
           }
         }""",
             )
@@ -67,10 +66,9 @@ BUGS = [
             (
                 CORE,
                 LATER,
-                """if (BUG && !doomed(f.why()) && f.link) {
+                """if (BUG && !doomed(f.why())) {
       std::scoped_lock lock(f.home_->mutex);
-      f.home_->table.unlink(f);
-      f.home_->joinable.store(f.home_->table.size(), std::memory_order_relaxed);
+      if (f.home_->table.find(f.hash, [&](flight_type& o) { return &o == &f; })) f.home_->table.unlink(f);
     }
     $OLD""",
             ),
@@ -87,14 +85,11 @@ BUGS = [
                 """$OLD
     if (BUG) {
       std::scoped_lock lock(s.mutex);
-      if (f.why_ == cause::open) {
-        s.table.unlink(f);
-        s.joinable.store(s.table.size(), std::memory_order_relaxed);
-      }
+      if (f.why_ == cause::open) s.table.unlink(f);
     }
     if (BUG) P::point(core_step::settle);""",
             ),
-            (*UNLINK, "if (!(BUG && !f.link)) { $OLD }"),
+            (*UNLINK, "if (!BUG || s.table.find(f.hash, [&](flight_type& o) { return &o == &f; })) { $OLD }"),
         ],
         by_schedule=True,
     ),
@@ -107,10 +102,7 @@ BUGS = [
                 CORE,
                 DETACHED,
                 """$OLD
-        if (BUG) {
-          s.table.unlink(f);
-          s.joinable.store(s.table.size(), std::memory_order_relaxed);
-        }""",
+        if (BUG) s.table.unlink(f);""",
             ),
         ],
     ),
@@ -120,7 +112,7 @@ BUGS = [
         [
             (
                 CORE,
-                "++s.books.hits;",
+                "++s.hits;",
                 """if (BUG) {
           lock.unlock();
           P::point(core_step::release);
@@ -214,12 +206,12 @@ BUGS = [
     Bug(
         "type_mismatch_counted_as_hit",
         "the books say that a call joined which was refused",
-        [(CORE, "++s.books.type_mismatches;", "if (BUG) ++s.books.hits;\n          $OLD")],
+        [(CORE, "++s.type_mismatches;", "if (BUG) ++s.hits;\n          $OLD")],
     ),
     Bug(
         "type_mismatch_joins",
         "a call with another result type gets a pointer to something else",
-        [(CORE, "*f->type_ != *c.type", "!BUG && $OLD")],
+        [(CORE, "f->type() != *c.type", "!BUG && $OLD")],
     ),
     Bug(
         "waiters_of_a_flight_resumed_from_a_copy_of_its_list",
@@ -402,7 +394,7 @@ BUGS = [
         [
             (
                 CORE,
-                "++s.books.hits;",
+                "++s.hits;",
                 """$OLD
         if (BUG && c.timeout != no_limit) {
           s.deadlines.remove(*f);
@@ -444,7 +436,7 @@ BUGS = [
         "the place is lost when building throws or another leader is faster",
         [
             (CORE, ROOM, "BUG ? fresh.flight_ || claim_key() : ($OLD)"),
-            (CORE, "s.joinable.load(std::memory_order_relaxed) == 0", "!BUG && $OLD"),
+            (CORE, "s.table.size() == 0", "!BUG && $OLD"),
         ],
     ),
     Bug(
@@ -464,7 +456,7 @@ BUGS = [
         "last_event_after_the_waiters",
         "a caller that returned does not see its flight in the log",
         [
-            (CORE, "if (end.announce) {\n      «if (owner.events_) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n      $OLD"),
+            (CORE, "if (end.announce) {\n      «if (events) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n      $OLD"),
             (CORE, "owner;\n    «if (owner.events_) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n    $OLD"),
         ],
     ),
@@ -472,11 +464,7 @@ BUGS = [
         "size_is_not_brought_up_to_date_at_the_end",
         "the group never looks empty again",
         [
-            (
-                CORE,
-                "«s.joinable.store(s.table.size(), std::memory_order_relaxed);»\n    s.deadlines",
-                "if (!BUG) { $OLD }",
-            )
+            ("detail/flight_table.hpp", "count(-1);", "if (!BUG) { $OLD }"),
         ],
     ),
     Bug(
@@ -536,13 +524,13 @@ BUGS = [
     Bug(
         "a_joiners_metadata_on_the_flights_events",
         "the last event carries what the last joiner brought",
-        [(CORE, "++s.books.hits;", "if (BUG) f->metadata_ = metadata_of(c, fresh);\n        $OLD")],
+        [(CORE, "++s.hits;", "if (BUG) f->metadata_.reset(new std::any(metadata_of(c, fresh)));\n        $OLD")],
     ),
     Bug(
         "the_miss_counted_before_the_flight_is_built",
         "the books are wrong when building throws",
-        [(CORE, "fresh.flight_ = build();", "if (BUG) ++s.books.misses, ++s.books.started;\n      $OLD"),
-         (CORE, "++s.books.misses;\n      ++s.books.started;", "if (!BUG) { $OLD }")],
+        [(CORE, "fresh.flight_ = build();", "if (BUG) ++s.misses;\n      $OLD"),
+         (CORE, "«++s.misses;»\n      ++s.living;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "detached_is_not_counted_down",
@@ -634,7 +622,7 @@ BUGS = [
     Bug(
         "the_flight_is_read_after_its_last_waiter",
         "who has not suspended sees that it is released, and frees the flight",
-        [(CORE, "std::memory_order_release);\n      «release_next(s, f, released);»", "$OLD\n      if (BUG) (void)release_batch(s, f, released);")],
+        [(CORE, "lets_go_) discount(s, f);\n      «release_next(s, f, released);»", "$OLD\n      if (BUG) (void)release_batch(s, f, released);")],
         by_schedule=True,
     ),
     Bug(
@@ -661,17 +649,28 @@ BUGS = [
     Bug(
         "the_value_is_moved_to_the_first",
         "the others get none",
-        [(CORE, "if («f.references_.load(std::memory_order_acquire) == 1») return std::move", "BUG || $OLD")],
+        [(CORE, "if («f.references_.load(std::memory_order_acquire) == 1») return shared(std::move", "BUG || $OLD")],
+    ),
+    Bug(
+        "a_flight_is_not_counted_though_its_caller_may_be_left",
+        "who makes it leave looks for a shard that has gone",
+        [(CORE, "f.queue_.front().lets_go_", "BUG || $OLD")],
+        by_schedule=True,
+    ),
+    Bug(
+        "a_reference_is_taken_over_and_not_given_back",
+        "the flight is never freed",
+        [(CORE, "next.references_ += w.references_;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "a_part_with_flights_counted_as_idle",
         "the core is freed before they are",
-        [(CORE, "shards_[i].living.close()", "$OLD || BUG")],
+        [(CORE, "shards_[i].ended.close(std::exchange(shards_[i].living, 0))", "$OLD || BUG")],
     ),
     Bug(
         "flights_are_counted_and_the_count_never_closed",
         "the core outlives the last of them, for ever",
-        [(CORE, "shards_[i].living.close()", "!BUG && $OLD")],
+        [(CORE, "shards_[i].ended.close(std::exchange(shards_[i].living, 0))", "!BUG && $OLD")],
     ),
     Bug(
         "a_mutex_that_does_not_exclude",

@@ -45,8 +45,7 @@ TEST(recycling, a_block_has_room_for_every_size_that_shares_it) {
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % __STDCPP_DEFAULT_NEW_ALIGNMENT__, 0U);
       std::memset(block, 0xff, size);  // the address sanitizer checks
       cache::give_back(block, size);
-      // 8, 24, 40 and so on are the largest sizes that share a block.
-      std::size_t const most = size <= 8 ? 8 : (size - 9) / 16 * 16 + 24;
+      std::size_t const most = (size + 7) / 8 * 8;
       void* const shared = cache::take(most);
       EXPECT_EQ(shared, block) << size;
       std::memset(shared, 0xff, most);

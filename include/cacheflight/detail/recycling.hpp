@@ -25,23 +25,28 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A thread's blocks: at most `depth` of each size.
+/// A thread's blocks: at most `depth` of each size. Sizes are multiples of 8, so that what is aligned to 16 bytes, whose
+/// size is a multiple of 16, only meets blocks that were asked for with such a size, which have that alignment.
 class block_cache {
  public:
-  static constexpr std::size_t step = 16, sizes = 32, depth = 4;
-  static constexpr std::size_t largest = sizes * step - step / 2;
+  static constexpr std::size_t step = 8, largest = 512, depth = 4;
 
-  /// Room for `size` bytes, at most `largest`, aligned for all that needs no `std::align_val_t`. Throws `std::bad_alloc`.
+  /// What is asked for, and so what a block has, for an object of `size` bytes.
+  [[nodiscard]] static constexpr std::size_t rounded(std::size_t size) noexcept {
+    return (size + step - 1) / step * step;
+  }
+
+  /// Room for `size` bytes, at most `largest`, aligned for what needs no `std::align_val_t`. Throws `std::bad_alloc`.
   [[nodiscard]] static void* take(std::size_t size) {
-    stack& s = mine.of[index(size)];
-    if (!s.top) return ::operator new(index(size) * step + step / 2);
+    stack& s = mine.of_size(size);
+    if (!s.top) return ::operator new(rounded(size));
     --s.count;
     return std::exchange(s.top, s.top->below);
   }
 
   /// What `take` gave for the same size, on any thread.
   static void give_back(void* block, std::size_t size) noexcept {
-    stack& s = mine.of[index(size)];
+    stack& s = mine.of_size(size);
     if (s.count == depth || mine.state != open) [[unlikely]] {
       if (s.count == depth || !mine.begin()) return ::operator delete(block);
     }
@@ -79,10 +84,9 @@ class block_cache {
     return true;
   }
 
-  /// Blocks have 8, 24, 40 … bytes, which is what the C library gives anyway.
-  [[nodiscard]] static constexpr std::size_t index(std::size_t size) noexcept { return (size + step / 2 - 1) / step; }
+  [[nodiscard]] stack& of_size(std::size_t size) noexcept { return of[(size - 1) / step]; }
 
-  std::array<stack, sizes> of{};
+  std::array<stack, largest / step> of{};
   phase state = fresh;
 
   static thread_local constinit block_cache mine;
@@ -95,19 +99,21 @@ inline constexpr bool recycles = false;
 inline constexpr bool recycles = true;
 #endif
 
-[[nodiscard]] constexpr bool recyclable(std::size_t size) noexcept {
-  return recycles && size != 0 && size <= block_cache::largest;
+/// A block for an object of `size` bytes, which is not zero. Its size is the same where nothing is recycled: so nothing
+/// breaks if part of a program is built with a sanitizer.
+[[nodiscard]] inline void* allocate_block(std::size_t size) {
+  if (size > block_cache::largest) return ::operator new(size);
+  return recycles ? block_cache::take(size) : ::operator new(block_cache::rounded(size));
+}
+inline void free_block(void* block, std::size_t size) noexcept {
+  if (recycles && size <= block_cache::largest) block_cache::give_back(block, size);
+  else ::operator delete(block);
 }
 
 /// Base of what is made with `new` and worth recycling.
 struct recycled {
-  [[nodiscard]] static void* operator new(std::size_t size) {
-    return recyclable(size) ? block_cache::take(size) : ::operator new(size);
-  }
-  static void operator delete(void* block, std::size_t size) noexcept {
-    if (recyclable(size)) block_cache::give_back(block, size);
-    else ::operator delete(block);
-  }
+  [[nodiscard]] static void* operator new(std::size_t size) { return allocate_block(size); }
+  static void operator delete(void* block, std::size_t size) noexcept { free_block(block, size); }
   [[nodiscard]] static void* operator new(std::size_t size, std::align_val_t alignment) {
     return ::operator new(size, alignment);
   }
@@ -126,21 +132,21 @@ struct recycling_allocator {
   recycling_allocator(recycling_allocator<U> const&) noexcept {}
 
   [[nodiscard]] T* allocate(std::size_t count) {
-    if constexpr (small) {
-      if (count == 1) return static_cast<T*>(block_cache::take(sizeof(T)));
+    if constexpr (plainly_aligned) {
+      if (count == 1) return static_cast<T*>(allocate_block(sizeof(T)));
     }
     return std::allocator<T>().allocate(count);
   }
   void deallocate(T* block, std::size_t count) noexcept {
-    if constexpr (small) {
-      if (count == 1) return block_cache::give_back(block, sizeof(T));
+    if constexpr (plainly_aligned) {
+      if (count == 1) return free_block(block, sizeof(T));
     }
     std::allocator<T>().deallocate(block, count);
   }
   friend bool operator==(recycling_allocator const&, recycling_allocator const&) noexcept { return true; }
 
  private:
-  static constexpr bool small = recyclable(sizeof(T)) && alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+  static constexpr bool plainly_aligned = alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 };
 
 /// `std::make_shared`, recycled.
