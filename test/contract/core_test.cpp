@@ -610,6 +610,37 @@ TEST(R31, hash_equality_and_building_fail_the_call_alone_and_the_books_balance) 
   EXPECT_FALSE(moody_key::copied_under_lock) << "keys that are not std::string are built outside of locks (rule 5)";
 }
 
+TEST(R23, who_settles_a_flight_in_which_it_is_alone_goes_on_after_the_last_event) {
+  std::vector<cacheflight::event_type> seen;
+  moody_call* joiner = nullptr;
+  bool early = false;
+  moody_group flights{options().on_event([&](cacheflight::event const& e) {
+    EXPECT_FALSE(e.metadata.has_value());
+    early |= joiner && e.type == cacheflight::event_type::task_resolved && core_type::released(*joiner);
+    seen.push_back(e.type);
+  })};
+  for (bool const joined : {false, true}) {
+    seen.clear();
+    moody_call own, other;
+    ASSERT_EQ(enter(flights, 1, own), cd::admission::leads);
+    if (joined) {
+      ASSERT_EQ(enter(flights, 1, other), cd::admission::joined);
+      joiner = &other;
+    }
+    core_type::settle(*own.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr, &own);
+    ASSERT_EQ(seen.size(), joined ? 4U : 3U);
+    EXPECT_EQ(seen.back(), cacheflight::event_type::task_resolved);
+    for (moody_call* const each : {&own, joiner})
+      if (each) {
+        EXPECT_TRUE(core_type::released(*each));
+        EXPECT_NE(core_type::take_value<answer>(*each->joined()), nullptr);
+      }
+    joiner = nullptr;
+  }
+  EXPECT_FALSE(early) << "a joiner was released before the last event";
+  EXPECT_EQ(flights.stats().resolved, 2U);
+}
+
 TEST(R10, an_outcome_that_was_there_before_its_caller_suspended_and_was_refused_is_not_lost) {
   manual_group flights;
   hand_front front;

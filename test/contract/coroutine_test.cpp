@@ -489,6 +489,68 @@ TEST(R09, future_is_ready_when_the_flight_has_ended_also_within_a_turn) {
   EXPECT_EQ(answers, 2);
 }
 
+struct counted_key {
+  int id;
+  static inline int alive = 0;
+  explicit counted_key(int i) : id(i) { ++alive; }
+  counted_key(counted_key const& other) : id(other.id) { ++alive; }
+  ~counted_key() { --alive; }
+  bool operator==(counted_key const& other) const { return id == other.id; }
+};
+struct counted_hash {
+  std::size_t operator()(counted_key const& k) const { return static_cast<std::size_t>(k.id); }
+};
+using completions = std::vector<cacheflight::completion<answer>>;
+auto answered_by(completions& up) {
+  return cacheflight::answering<answer>([&up](cacheflight::completion<answer> d) { up.push_back(std::move(d)); });
+}
+constexpr auto nothing = [](std::exception_ptr const&, std::shared_ptr<answer const> const&) {};
+
+TEST(R32, coroutine_a_flight_goes_with_its_last_turn_though_what_was_awaited_lives_on) {
+  struct local {
+    static owned wait(cacheflight::basic_group<counted_key, counted_hash>& g, std::vector<int>& keys) {
+      auto operation = g.run(counted_key(1), lazy_task<answer>, make_task(), sentinel(nullptr));
+      (void)co_await std::move(operation);
+      keys.push_back(counted_key::alive);
+      co_await std::suspend_always();
+    }
+  };
+  cacheflight::basic_group<counted_key, counted_hash> flights;
+  completions up;
+  std::vector<int> keys;
+  flights.start(counted_key(1), answered_by(up), nothing);
+  owned const one = local::wait(flights, keys), two = local::wait(flights, keys);
+  up[0].set_value(answer{1});
+  EXPECT_EQ(keys, (std::vector{3, 2})) << "a key each of what was awaited, and the flight's until the last turn";
+  one.handle.destroy();
+  two.handle.destroy();
+  EXPECT_EQ(counted_key::alive, 0);
+}
+
+TEST(R06, coroutine_turns_of_several_flights_in_a_row_get_each_its_own_outcome) {
+  struct local {
+    static owned wait(cacheflight::group& g, std::string_view key, std::vector<int>& got) {
+      got.push_back((co_await g.run(key, lazy_task<answer>, make_task(), sentinel(nullptr)))->number);
+    }
+  };
+  cacheflight::group flights;
+  completions up;
+  std::vector<int> got;
+  std::vector<owned> frames;
+  for (auto const* const key : {"a", "b"}) {
+    flights.start(key, answered_by(up), nothing);
+    for (int i = 0; i < 2; ++i) frames.push_back(local::wait(flights, key, got));
+  }
+  flights.start(
+      "c", [] { return 0; },
+      [&up](std::exception_ptr const&, std::shared_ptr<int const> const&) {
+        up[0].set_value(answer{1});
+        up[1].set_value(answer{2});
+      });
+  EXPECT_EQ(got, (std::vector{1, 1, 2, 2}));
+  for (auto const& frame : frames) frame.handle.destroy();
+}
+
 TEST(R07, callback_task_that_answers_with_a_null_exception_has_failed) {
   cacheflight::group flights;
   int calls = 0;

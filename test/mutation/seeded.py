@@ -22,7 +22,8 @@ CORE = "detail/core.hpp"
 UNLINK = (CORE, "s.table.unlink(f);")
 DETACHED = "--s.detached;"
 SETTLED = "«end = close(s, f, why);»\n        if (f.threw())"
-THROUGH = "if («alone || !events») gone"
+THROUGH = "if («!events») (void)release_batch"
+ALONE = "(«own || !events»)"
 SOLE = "f.references_.load(std::memory_order_acquire) == 2"
 LATER = "for (bool through = false; !through;) {"
 ENDS = "{&f, «f.emitting_ == 0»}"
@@ -73,6 +74,7 @@ BUGS = [
     $OLD""",
             ),
             (CORE, THROUGH, "!BUG && $OLD"),
+            (CORE, ALONE, "!BUG && ($OLD)"),
         ],
     ),
     Bug(
@@ -218,6 +220,7 @@ BUGS = [
         "a waiter that a resumed one has destroyed is touched",
         [
             (CORE, THROUGH, "!BUG && $OLD"),
+            (CORE, ALONE, "!BUG && ($OLD)"),
             (
                 CORE,
                 LATER,
@@ -622,7 +625,7 @@ BUGS = [
     Bug(
         "the_flight_is_read_after_its_last_waiter",
         "who has not suspended sees that it is released, and frees the flight",
-        [(CORE, "lets_go_) discount(s, f);\n      «release_next(s, f, released);»", "$OLD\n      if (BUG) (void)release_batch(s, f, released);")],
+        [(CORE, "f.home_ = nullptr;\n    }\n    «release_next(s, f, released);»", "$OLD\n      if (BUG) (void)release_batch(s, f, released);")],
         by_schedule=True,
     ),
     Bug(

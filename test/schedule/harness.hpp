@@ -498,7 +498,7 @@ class test_call final : public cd::waiter<platform> {
     auto const value = f.why() == cause::rejected ? nullptr : core::take_value(f);
     require((f.why() == cause::resolved) == (value != nullptr), "a value without success, or none");
     if (value) require(value.get() == &r, "another flight's value");
-    require((f.why() == cause::rejected) == (f.exception() == task_error), "another exception");
+    if (f.why() == cause::rejected) require(f.exception() == task_error, "another exception");
     ++r.outcomes;
     if (!now.with.events) return;
     require(r.word == 3 && !r.delivering, "a caller goes on before the flight's last event was delivered");

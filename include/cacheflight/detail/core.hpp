@@ -25,7 +25,7 @@
 // References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and
 // one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs
 // none. A waiter may take over the reference of one that had its turn before, on the same thread. Shards hold the core as
-// long as they have flights, but for those of which nothing needs the shard any more: see `discount`.
+// long as they have flights, but for those of which nothing needs the shard any more: see `release_sole`.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
@@ -184,7 +184,7 @@ class core final : public deadline_work<typename P::clock> {
       ++s.living;
       s.table.insert(f);
       if (until != time_point::max()) s.deadlines.push(until, f);
-      join(s, f, w, wait_until, arms ? phase::armed : phase::linking, arms && c.lets_go);
+      join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
       f.emitting_ = events_ ? 1 : 0;
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
@@ -236,7 +236,7 @@ class core final : public deadline_work<typename P::clock> {
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     closing end;
     batch released;
-    bool gone = false, alone = false;  // released the only waiter; which is this thread's own
+    bool sole = false;  // there was one waiter only, and it was released
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -247,19 +247,24 @@ class core final : public deadline_work<typename P::clock> {
         else f.value_ = std::move(value);
         // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
         bool const exclusive = f.references_.load(std::memory_order_acquire) == 2;
-        if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
-        else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
         // Without events nothing keeps the waiters from going now; and `own` goes on after the last event in any case.
-        alone = exclusive && f.waiters_ == 1 && own && own->queued_;
-        if (own) own->lets_go_ = alone && !events;
-        if (alone || !events) gone = release_first(s, f, released);
+        sole = exclusive && f.waiters_ == 1 && (own || !events);
+        if (sole) {
+          release_sole(s, f, released, own && !events);
+        } else {
+          if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
+          else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
+          if (!events) (void)release_batch(s, f, released);
+        }
       } else {
         --s.detached;
       }
     }
     if (!released.callers.empty()) hand_over(released);
-    if (alone && events) owner.emit_end(f);
-    if (gone) return;  // and perhaps the core as well
+    if (sole) {
+      if (events) owner.emit_end(f);
+      return;  // without events the flight may be gone, and the core
+    }
     if (end.announce) {
       if (events) owner.emit_end(f);
       release_waiters(f);
@@ -677,28 +682,17 @@ class core final : public deadline_work<typename P::clock> {
     else strand(s.stranded, w);
   }
 
-  /// Releases waiters of a flight that whoever settles it has closed. True: there was one only, and with its release
-  /// the settler's two references were given back in one step: the flight may be gone. In the step in which it is closed
-  /// only: later the group may have let go, and the flight would take the lock along.
-  [[nodiscard]] static bool release_first(shard<P>& s, flight_type& f, batch& released) noexcept {
-    // The settler's two and that of the waiter, who is still there: so nobody else has one.
-    bool const one = f.waiters_ == 1 && !f.queue_.empty() && f.references_.load(std::memory_order_acquire) == 3;
-    if (one) {
-      f.references_.store(1, std::memory_order_release);
-      if (f.queue_.front().lets_go_) discount(s, f);
-      release_next(s, f, released);
-    } else {
-      (void)release_batch(s, f, released);
+  /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its two in the
+  /// same step, and the flight may be gone. In the section that has closed it only: later the group may have let go, and
+  /// the flight would take the lock along. If the waiter lets go nothing of the flight needs the shard afterwards: so its
+  /// end need not be counted, which would be an atomic step. If the group has gone it has been counted already.
+  static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
+    f.references_.store(1, std::memory_order_release);
+    if ((lets_go || f.queue_.front().lets_go_) && s.living != 0) {
+      --s.living;
+      f.home_ = nullptr;
     }
-    return one;
-  }
-
-  /// Nothing of the flight needs the shard once this section is over: its only waiter is being released, and lets go.
-  /// So its end need not be counted, which would be an atomic step. If the group has gone it has been counted already.
-  static void discount(shard<P>& s, flight_type& f) noexcept {
-    if (s.living == 0) return;
-    --s.living;
-    f.home_ = nullptr;
+    release_next(s, f, released);
   }
 
   /// Releases waiters of a closed flight, at most a batch. True: they were the last.
@@ -743,7 +737,7 @@ class core final : public deadline_work<typename P::clock> {
       case cause::resolved: return end(event_type::task_resolved, no_error);
       case cause::timed_out: return end(event_type::task_timed_out, no_error);
       case cause::cancelled: return end(event_type::task_cancelled, no_error);
-      case cause::rejected: return end(event_type::task_rejected, f.exception());
+      case cause::rejected: return end(event_type::task_rejected, f.exception_);
       default: return end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key())));
     }
   }

@@ -151,7 +151,9 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
 
   /// The outcome. Read only by waiters that were released with it.
   [[nodiscard]] cause why() const noexcept { return why_.load(std::memory_order_acquire); }
-  [[nodiscard]] std::exception_ptr exception() const noexcept { return threw() ? exception_ : nullptr; }
+  [[nodiscard]] std::exception_ptr const& exception() const noexcept {
+    return exception_;
+  }  ///< If `why()` is `rejected`.
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
