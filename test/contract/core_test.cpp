@@ -1063,6 +1063,7 @@ TEST(R24, flight_ids_are_never_zero_and_never_used_twice) {
   manual_group flights{options().on_event([&](cacheflight::event const& e) {
     if (e.type != event_type::miss) return;
     EXPECT_TRUE(e.flight_id != 0 && ids.insert(e.flight_id).second);
+    EXPECT_LE(e.flight_id, 2U * 33U) << "a number, not a hash: two parts of the table";
   })};
   hand_front front;
   for (int i = 0; i < 32; ++i) {  // enough for several in each part of the table

@@ -508,22 +508,27 @@ constexpr auto nothing = [](std::exception_ptr const&, std::shared_ptr<answer co
 
 TEST(R32, coroutine_a_flight_goes_with_its_last_turn_though_what_was_awaited_lives_on) {
   struct local {
-    static owned wait(cacheflight::basic_group<counted_key, counted_hash>& g, std::vector<int>& keys) {
-      auto operation = g.run(counted_key(1), lazy_task<answer>, make_task(), sentinel(nullptr));
+    static owned wait(cacheflight::basic_group<counted_key, counted_hash>& g, int key) {
+      auto operation = g.run(counted_key(key), lazy_task<answer>, make_task(), sentinel(nullptr));
       (void)co_await std::move(operation);
-      keys.push_back(counted_key::alive);
       co_await std::suspend_always();
     }
   };
   cacheflight::basic_group<counted_key, counted_hash> flights;
   completions up;
-  std::vector<int> keys;
-  flights.start(counted_key(1), answered_by(up), nothing);
-  owned const one = local::wait(flights, keys), two = local::wait(flights, keys);
-  up[0].set_value(answer{1});
-  EXPECT_EQ(keys, (std::vector{3, 2})) << "a key each of what was awaited, and the flight's until the last turn";
-  one.handle.destroy();
-  two.handle.destroy();
+  std::vector<owned> frames;
+  for (int const key : {1, 2}) {
+    flights.start(counted_key(key), answered_by(up), nothing);
+    for (int i = 0; i < 2; ++i) frames.push_back(local::wait(flights, key));
+  }
+  EXPECT_EQ(counted_key::alive, 6);
+  flights.start(
+      counted_key(3), [] { return 0; },
+      [&up](std::exception_ptr const&, std::shared_ptr<int const> const&) {
+        for (auto& done : up) done.set_value(answer{1});
+      });
+  EXPECT_EQ(counted_key::alive, 4) << "what was awaited has a key each, and the flights have gone with theirs";
+  for (auto const& frame : frames) frame.handle.destroy();
   EXPECT_EQ(counted_key::alive, 0);
 }
 

@@ -804,7 +804,9 @@ struct countdown_numbers {
     static_assert(sizeof ended == sizeof left);
     living = of;
     std::memcpy(&left, static_cast<void*>(&ended), sizeof left);
-    if (living) countdown_numbers{living + static_cast<std::uint64_t>(left), 0}.write(of, ended);
+    // Until it is closed their sum, then the second alone.
+    (left > 0 ? countdown_numbers{0, left} : countdown_numbers{living + static_cast<std::uint64_t>(left), 0})
+        .write(of, ended);
   }
   void write(std::uint64_t& to, cd::countdown& ended) const {
     to = living;

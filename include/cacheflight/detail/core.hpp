@@ -520,7 +520,7 @@ class core final : public deadline_work<typename P::clock> {
     std::size_t idle = 1;  // shards without flights, and the group itself
     for (std::size_t i = 0; i < count_; ++i) {
       std::scoped_lock lock(shards_[i].mutex);
-      if (shards_[i].ended.close(std::exchange(shards_[i].living, 0))) ++idle;
+      if (shards_[i].ended.close(shards_[i].living)) ++idle;
     }
     if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
   }
@@ -685,10 +685,10 @@ class core final : public deadline_work<typename P::clock> {
   /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its two in the
   /// same step, and the flight may be gone. In the section that has closed it only: later the group may have let go, and
   /// the flight would take the lock along. If the waiter lets go nothing of the flight needs the shard afterwards: so its
-  /// end need not be counted, which would be an atomic step. If the group has gone it has been counted already.
+  /// end need not be counted, which would be an atomic step. (The group is there: with it every open flight goes.)
   static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
     f.references_.store(1, std::memory_order_release);
-    if ((lets_go || f.queue_.front().lets_go_) && s.living != 0) {
+    if (lets_go || f.queue_.front().lets_go_) {
       --s.living;
       f.home_ = nullptr;
     }

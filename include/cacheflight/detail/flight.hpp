@@ -211,7 +211,7 @@ struct alignas(64) shard {
   typename P::mutex mutex;
   std::uint64_t hits = 0, misses = 0, resolved = 0;
   std::uint64_t waiters = 0;
-  std::uint64_t living = 0;       // flights for which `ended` counts; 0 once the group has gone
+  std::uint64_t living = 0;       // flights for which `ended` counts
   flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
