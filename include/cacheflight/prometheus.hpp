@@ -48,8 +48,8 @@ namespace cacheflight::inline v1 {
 /// for a flight.
 ///
 /// Cost: what there is to pay for is mostly that there is an `on_event` at all: clock reads, and the delivery of each
-/// event. A flight whose task completes at once takes 201 ns of CPU time instead of 90, a join 114 instead of 94; the
-/// counting itself is 15 ns of a flight's (g++ 12 -O2, medians of one run; test/metrics/cost.cpp).
+/// event. A flight whose task completes at once takes 214 ns of CPU time instead of 90, a join 114 instead of 94; the
+/// counting itself is 13 ns of a flight's (g++ 12 -O2, medians of one run; test/metrics/cost.cpp).
 class task_durations {
  public:
   /// Thirteen bounds from 1 ms to 10 s.
