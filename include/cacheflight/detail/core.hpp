@@ -42,7 +42,6 @@
 
 #include <any>
 #include <atomic>
-#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
