@@ -57,7 +57,7 @@ class parker {
 template <class P>
 class blocked_caller final : public waiter<P> {
  public:
-  blocked_caller() noexcept = default;
+  blocked_caller() noexcept : waiter<P>(true) {}
   ~blocked_caller() = default;
 
   /// Returns when the outcome is there. Many are within a moment, in which no thread can be put to sleep and woken.

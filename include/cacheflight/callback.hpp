@@ -10,7 +10,7 @@
 /// it is callback-style itself: `cacheflight::answering<user>(task)` has `task(cacheflight::completion<user>, args…)`
 /// called, and the task answers through the completion, once, from any thread, now or later.
 ///
-/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, the group's deadline thread
+/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, a helper thread of the group
 /// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once. (If that thread is
 /// calling one already they queue up behind it, so that the stack does not grow.) `cacheflight::via(scheduler,
 /// callback)` calls it on the scheduler's terms instead: any callable that takes a copyable `void()`. What a callback

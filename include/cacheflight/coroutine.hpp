@@ -7,8 +7,8 @@
 ///     std::shared_ptr<user const> u = co_await flights.run("user:" + id, fetch_user, id);
 ///
 /// Who resumes whom. The task is started by the leader, on its thread, and runs wherever what it awaits resumes it.
-/// Waiters resume on the thread that ends their wait: inside the call that settles or cancels the flight, on the
-/// group's deadline thread after a timeout, inside `request_stop` if they are stopped. (If that thread is resuming one
+/// Waiters resume on the thread that ends their wait: inside the call that settles or cancels the flight, on a helper
+/// thread of the group after a timeout, inside `request_stop` if they are stopped. (If that thread is resuming one
 /// already they queue up behind it, so that the stack does not grow.) `co_await flights.run(…).resume_on(scheduler)`
 /// resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and calls it once. If it
 /// throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. From

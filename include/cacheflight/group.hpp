@@ -47,7 +47,9 @@ struct flight_info {
 namespace detail {
 
 template <class T>
-concept complete = requires { sizeof(T); };
+concept complete = requires {
+  sizeof(T);
+};
 template <class Returned>
 concept has_front = complete<front<Returned>>;
 
@@ -83,9 +85,10 @@ struct access;
 ///
 /// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and
 /// completion handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls
-/// that wait or run are fine (rule 30); it does not wait for tasks, only for what runs on the group's own deadline thread,
-/// if it is called from elsewhere: an event callback, or a coroutine or callback without a scheduler that a time limit
-/// has resumed there.
+/// that wait or run are fine (rule 30); it does not wait for tasks, only for user
+/// code that the group has called on other threads (rule 40): event callbacks, and whatever its helper threads run (rule
+/// 33), coroutines and callbacks without a scheduler that a time limit has resumed, and stop callbacks among it. So do
+/// not hold then what these need.
 ///
 /// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls
 /// with `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must
@@ -99,13 +102,14 @@ class basic_group {
       requires(Hash const& hash, Equal const& equal, Key const& key) {
         static_cast<std::uint64_t>(hash(key));
         static_cast<bool>(equal(key, key));
-      }, "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own");
+      },
+      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own");
 
  public:
   using key_type = Key;            ///< What flights are told apart by.
   using hasher = Hash;             ///< Hashes keys, and what they are looked up by.
   using key_equal = Equal;         ///< Compares them.
-  using platform_type = Platform;  ///< Mutex, clock and deadline thread: `std_platform` outside of tests.
+  using platform_type = Platform;  ///< Mutex, clock and threads: `std_platform` outside of tests.
 
   /// No cap, no default timeout, no events. Throws what `Hash` and memory allocation throw.
   basic_group() : basic_group(options{}) {}
@@ -138,11 +142,9 @@ class basic_group {
   /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight and its
   /// result (which each thread recycles), to lead.
   template <class K, class F, class... Args>
-    requires(!detail::options_argument<F>)
-  [[nodiscard(
+  requires(!detail::options_argument<F>) [[nodiscard(
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
-      "it")]]
-  auto run(K&& key, F&& task, Args&&... args) {
+      "it")]] auto run(K&& key, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -151,8 +153,8 @@ class basic_group {
   template <class K, class F, class... Args>
   [[nodiscard(
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
-      "it")]]
-  auto run(K&& key, run_options opts, F&& task, Args&&... args) {
+      "it")]] auto
+  run(K&& key, run_options opts, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), std::move(opts),
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -161,8 +163,7 @@ class basic_group {
   /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
   /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls.
   template <class K, class F, class Callback>
-    requires(!detail::options_argument<F>)
-  void start(K&& key, F&& task, Callback&& callback) {
+  requires(!detail::options_argument<F>) void start(K&& key, F&& task, Callback&& callback) {
     begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task), std::forward<Callback>(callback));
   }
 
@@ -207,7 +208,7 @@ class basic_group {
 
   /// The same, with `name(key)` in place of the key: a redacted form, say (rule 32). `name` runs outside of locks.
   template <class Name>
-    requires std::invocable<Name&, Key const&>
+  requires std::invocable<Name&, Key const&>
   [[nodiscard]] auto snapshot(Name&& name) const {
     using clock = typename Platform::clock;
     std::vector<flight_info<std::decay_t<std::invoke_result_t<Name&, Key const&>>>> up;
@@ -345,6 +346,7 @@ class basic_group {
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
     detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : copy_key(key);
     if (in.how == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
+    if (in.how == detail::admission::group_gone) throw cancelled_error(std::move(refused));
     core_->report_refusal(refused.view, c, fresh);
     throw max_keys_error(std::move(refused));
   }

@@ -76,9 +76,9 @@ class options {
     return *this;
   }
 
-  /// Called for every event, outside of all locks, on the thread that made the transition (rule 26): it must be
-  /// thread-safe, may call the group, must not wait for its own key, and should be quick: waiters are released after a
-  /// flight's last event. What it throws changes nothing and is counted in `statistics::callback_failures`. Throws
+  /// Called for every event, outside of all locks, on the thread that made the transition, after a timeout on a helper
+  /// thread (rules 26 and 33): it must be thread-safe, may call the group, must not wait for its own key, and should be
+  /// quick: after a task has answered its waiters are released when the last event was delivered. What it throws changes nothing and is counted in `statistics::callback_failures`. Throws
   /// `std::invalid_argument` if `callback` is empty.
   options& on_event(std::function<void(event const&)> callback) {
     if (!callback) throw std::invalid_argument("cacheflight: on_event needs a callable; leave it out for no events");
@@ -92,7 +92,23 @@ class options {
     return *this;
   }
 
-  [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }   ///< 0: no cap.
+  /// At most `count` helper threads (rule 33). They do for the thread that keeps time what is not its own: after a
+  /// timeout they deliver events, call callbacks, resume coroutines and run stop callbacks. The first is started when
+  /// there is something to do, another one when something has waited for a millisecond, and one that has had nothing to
+  /// do for a second ends. While all of them are held up in code of yours, what they would do next waits; time limits
+  /// are kept all the same, and blocked callers and those of Asio's executors are released. Throws
+  /// `std::invalid_argument` if `count` is 0.
+  template <std::integral Count>
+  options& max_helpers(Count count) {
+    if (std::cmp_less(count, 1)) throw std::invalid_argument("cacheflight: max_helpers must be at least 1");
+    max_helpers_ = static_cast<std::size_t>(count);
+    return *this;
+  }
+
+  [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }  ///< 0: no cap.
+  [[nodiscard]] std::size_t max_helpers() const noexcept {
+    return max_helpers_;
+  }                                                                           ///< What `max_helpers` has set, or 64.
   [[nodiscard]] bool measures_age() const noexcept { return measures_age_; }  ///< What `measure_age` has set.
   [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept {
     return default_timeout_;
@@ -102,6 +118,7 @@ class options {
 
  private:
   std::size_t max_keys_ = 0;
+  std::size_t max_helpers_ = 64;
   bool measures_age_ = false;
   detail::limit default_timeout_ = detail::no_limit;
   std::function<void(event const&)> on_event_;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/own_thread.hpp>
+
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -17,8 +20,15 @@ template <class Clock>
 class deadline_work {
  public:
   using time_point = typename Clock::time_point;  ///< Of the platform's clock.
-  /// Does what is due now; returns when the next thing is due, `time_point::max()` if nothing is.
+  /// Does what is due now, and runs nobody else's code for it (rule 33); returns when the next thing is due,
+  /// `time_point::max()` if nothing is.
   virtual time_point run_due() noexcept = 0;
+  /// Does one thing of what `run_due` has left to others, which may run anybody's code. False: there was nothing.
+  virtual bool run_job() noexcept = 0;
+  /// Since when something is left to others and nobody takes it; `time_point::max()` if nothing is.
+  [[nodiscard]] virtual time_point oldest_job() const noexcept = 0;
+  /// How many threads may run jobs.
+  [[nodiscard]] virtual std::size_t most_helpers() const noexcept = 0;
   /// Keeps this alive until it is released.
   virtual void retain() noexcept = 0;
   /// Lets go, possibly destroying the driver that calls it.
@@ -73,7 +83,10 @@ class short_mutex {
 
 }  // namespace detail
 
-/// One thread that sleeps until the next deadline; started when the first is armed.
+/// One thread that keeps time: it sleeps until the next deadline, and is started when the first is armed. What it leaves
+/// to others is done by helper threads: the first is started when there is something to do, another one whenever
+/// something has waited for a millisecond, and one that had nothing to do for a second ends. One that cannot be started
+/// is tried again.
 template <class Clock>
 class thread_driver {
  public:
@@ -103,23 +116,50 @@ class thread_driver {
     bring_forward(when);
   }
 
-  /// Nothing will be armed any more. Returns when no user code runs on the thread, unless called on it. If refused
-  /// hand-overs are still to be tried again, the thread stays for them and ends by itself.
+  /// Returns when `over()`, which others make so before they `tell`.
+  template <class Predicate>
+  void await(Predicate over) noexcept {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, over);
+  }
+  /// On any thread.
+  void tell() noexcept {
+    std::scoped_lock lock(mutex_);
+    changed_.notify_all();
+  }
+
+  /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it, if one does.
+  /// If refused hand-overs are still to be tried again, they stay for those and end by themselves.
   void close() noexcept {
     std::unique_lock lock(mutex_);
     closed_ = true;
     changed_.notify_all();
-    std::thread thread = std::move(thread_);
-    if (!thread.joinable()) return;
-    if (thread.get_id() == std::this_thread::get_id()) return thread.detach();
-    changed_.wait(lock, [&] { return done_ || lingers_; });
-    bool const done = done_;
-    lock.unlock();  // what ends with the thread may still arm
-    if (done) thread.join();
-    else thread.detach();
+    wanted_.notify_all();
+    std::thread keeper = std::move(thread_);
+    if (keeper.joinable()) changed_.wait(lock, [&] { return done_ || lingers_; });
+    for (helper* h = helpers_; h; h = h->next)
+      if (lingers_ || h->thread.get_id() == std::this_thread::get_id()) h->thread.detach();
+    changed_.wait(lock, [&] { return lingers_ || nobody_to_join(); });
+    std::unique_ptr<helper> const last = std::move(ended_);
+    bool const lingers = lingers_;
+    lock.unlock();  // what ends with the threads may still arm
+    if (last) last->thread.join();
+    if (!keeper.joinable()) return;
+    if (lingers) keeper.detach();
+    else keeper.join();
   }
 
  private:
+  static constexpr std::chrono::milliseconds patience{1};
+  static constexpr std::chrono::seconds idle_for{1};
+
+  /// One that is `detached` ends unseen; each of the others joins the one that has ended before, and the last is joined
+  /// by `close`: the thread that keeps time waits for none, whose thread-locals may be the user's.
+  struct helper {
+    std::thread thread;
+    helper* next = nullptr;
+  };
+
   /// Under the lock.
   void bring_forward(time_point when) noexcept {
     if (when >= wake_.load(std::memory_order_relaxed)) return;
@@ -131,7 +171,7 @@ class thread_driver {
     if (up_.load(std::memory_order_relaxed)) return;
     work.retain();
     try {
-      thread_ = std::thread([this, &work]() noexcept { loop(work); });
+      thread_ = detail::start_own_thread([this, &work]() noexcept { loop(work); });
     } catch (...) {
       work.release();
       throw;
@@ -143,8 +183,14 @@ class thread_driver {
   void loop(deadline_work<Clock>& work) noexcept {
     for (bool last_rounds = false;;) {
       wake_.store(time_point::max(), std::memory_order_release);
-      time_point const next = work.run_due();
+      time_point next = work.run_due();
+      time_point const oldest = work.oldest_job();
       std::unique_lock lock(mutex_);
+      if (oldest != time_point::max()) {
+        time_point const now = Clock::now();
+        call_helper(work, now - oldest >= patience);
+        if (now + patience < next) next = now + patience;
+      }
       if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
         if (!std::exchange(last_rounds, true)) continue;  // this round's answer may be older than close()
@@ -167,11 +213,73 @@ class thread_driver {
     work.release();
   }
 
+  // -- helpers, under the lock
+
+  /// One that is idle, or a new one if there is none or they have been busy for too long.
+  void call_helper(deadline_work<Clock>& work, bool too_long) noexcept {
+    if (idle_ != 0) return wanted_.notify_one();
+    if (count_ != 0 && (!too_long || count_ >= work.most_helpers())) return;
+    work.retain();
+    try {
+      auto fresh = std::make_unique<helper>();
+      fresh->thread = detail::start_own_thread([this, &work, self = fresh.get()]() noexcept { help(work, *self); });
+      if (closed_) fresh->thread.detach();
+      fresh->next = std::exchange(helpers_, fresh.get());
+      (void)fresh.release();
+      ++count_;
+    } catch (...) {  // it is tried again when the thread that keeps time looks again
+      work.release();
+    }
+  }
+
+  void help(deadline_work<Clock>& work, helper& self) noexcept {
+    std::unique_ptr<helper> before;
+    {
+      std::unique_lock lock(mutex_);
+      for (bool ends = false; !ends;) {
+        lock.unlock();
+        while (work.run_job()) {
+        }
+        lock.lock();
+        if (work.oldest_job() != time_point::max()) continue;
+        if (closed_) break;
+        ++idle_;
+        ends = wanted_.wait_for(lock, idle_for) == std::cv_status::timeout;
+        --idle_;
+      }
+      before = end(self);
+    }
+    if (before) before->thread.join();
+    work.release();
+  }
+
+  /// Returns whom the caller must join.
+  [[nodiscard]] std::unique_ptr<helper> end(helper& self) noexcept {
+    helper** link = &helpers_;
+    while (*link != &self) link = &(*link)->next;
+    *link = self.next;
+    --count_;
+    std::unique_ptr<helper> gone(&self);
+    if (gone->thread.joinable()) std::swap(gone, ended_);
+    else gone.reset();
+    changed_.notify_all();
+    return gone;
+  }
+
+  [[nodiscard]] bool nobody_to_join() const noexcept {
+    for (helper const* h = helpers_; h; h = h->next)
+      if (h->thread.joinable()) return false;
+    return true;
+  }
+
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable changed_, wanted_;
   std::atomic<time_point> wake_{time_point::max()};
   std::atomic<bool> up_{false};
   std::thread thread_;
+  helper* helpers_ = nullptr;
+  std::unique_ptr<helper> ended_;
+  std::size_t count_ = 0, idle_ = 0;
   bool closed_ = false, lingers_ = false, done_ = false;
 };
 
@@ -203,6 +311,12 @@ struct std_platform {
 
   /// Called before each step.
   static void point(core_step) noexcept {}
+
+  /// Where this thread notes which of the user's code it is running for a group.
+  [[nodiscard]] static void*& innermost_outcall() noexcept {
+    static thread_local constinit void* innermost = nullptr;
+    return innermost;
+  }
 };
 
 }  // namespace cacheflight::inline v1

@@ -107,7 +107,7 @@ TEST(R10, a_stranded_waiter_may_vanish_and_may_outlive_the_group) {
   core.retain();
   flights.reset();
   manual_clock::advance(1ms);
-  (void)core.run_due();  // as the lingering deadline thread would
+  (void)run_threads(core);  // as the lingering threads would
   core.release();
   front.pump();
   EXPECT_EQ(b.value->number, 7);
@@ -180,14 +180,13 @@ TEST(R29, a_waiter_cancelled_before_it_suspends_leaves) {
   EXPECT_EQ(leader.value->number, 7);
 }
 
-TEST(R26, a_leaver_gets_its_turn_from_who_made_it_leave_and_after_the_callbacks) {
-  // Whoever else comes by while the event of its flight's end is delivered must not resume it.
+TEST(R35, a_leaver_gets_its_turn_from_who_made_it_leave_and_before_the_callbacks) {
   hand_front* watched = nullptr;
   std::optional<manual_group> flights;
   flights.emplace(options().on_event([&](cacheflight::event const& e) {
     if (e.type != event_type::task_cancelled) return;
-    (void)cd::access::core(*flights).run_due();
-    EXPECT_TRUE(watched->ready.empty());
+    (void)run_threads(cd::access::core(*flights));
+    EXPECT_EQ(watched->ready.size(), 1u);
   }));
   hand_front front;
   watched = &front;
@@ -314,36 +313,32 @@ TEST(R26, a_task_is_asked_to_stop_at_once_even_while_an_event_is_being_delivered
 
 // A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it must not
 // touch it again.
-TEST(R26, who_closes_a_flight_whose_end_another_thread_announces_does_not_touch_it_afterwards) {
+TEST(R35, who_is_cancelled_is_answered_while_another_thread_is_in_an_event_of_the_flight) {
   for (bool const by_clear : {false, true}) {
     std::latch in_hit(1), may_return(1);
+    std::vector<event_type> after_hit;
     manual_group flights{options().on_event([&](cacheflight::event const& e) {
+      if (e.type == event_type::task_cancelled) after_hit.push_back(e.type);
       if (e.type != event_type::hit) return;
       in_hit.count_down();
       may_return.wait();
     })};
     hand_front leading, joining;
-    half_entered leader;  // its task cannot be asked to stop yet: nothing but the callback holds the flight
-    ASSERT_EQ(leader.enter(flights, "k", make_task()), cd::admission::leads);
+    auto const task = make_task();
+    call& leader = leading.run(flights, "k", {}, task);
     std::thread joiner([&] { joining.run(flights, "k", {}, make_task()); });
     in_hit.wait();
-    std::function<void()> const interfere = [&] {
-      if (leader.call.joined()->why() == cd::cause::open) {  // clear() begins with another shard
-        checked_mutex::after_unlock = interfere;
-        return;
-      }
-      may_return.count_down();
-      joiner.join();
-      joining.pump();
-      auto& flight = *leader.call.joined();
-      EXPECT_FALSE(core_type::arm(leader.call));
-      leader.call.take_turn();
-      core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);  // the last reference
-    };
-    checked_mutex::after_unlock = interfere;
     if (by_clear) flights.clear();
     else EXPECT_TRUE(flights.cancel("k"));
-    EXPECT_TRUE(leader.call.failed_with<cacheflight::cancelled_error>());
+    leading.pump();
+    EXPECT_TRUE(leader.failed_with<cacheflight::cancelled_error>());
+    EXPECT_TRUE(after_hit.empty());
+    task->value = 1;
+    task->open_gate(false);  // who is in the event keeps the flight
+    may_return.count_down();
+    joiner.join();
+    EXPECT_EQ(after_hit.size(), 1u) << "delivered by who delivered the hit";
+    joining.pump();
     EXPECT_TRUE(joining.calls[0]->failed_with<cacheflight::cancelled_error>());
   }
 }
@@ -390,7 +385,7 @@ TEST(R30, without_a_group_no_deadline_keeps_the_core) {
     core = &cd::access::core(*flights);
     core->retain();
     flights.reset();  // in the last event of a flight whose waiter has a deadline
-    EXPECT_EQ(core->run_due(), manual_clock::time_point::max());
+    EXPECT_EQ(run_threads(*core), manual_clock::time_point::max());
     core->release();
   }));
   hand_front front;
@@ -702,9 +697,9 @@ TEST(R29, a_caller_that_is_ready_to_suspend_and_released_by_its_own_event_is_not
   flights = &group;
   ready_call leader;
   cd::entry const in = enter_ready(group, leader);
-  // Its end is announced when its events have been delivered, in the step after it was armed.
-  EXPECT_TRUE(in.suspended);
-  EXPECT_EQ(leader.turns, 1);
+  EXPECT_FALSE(in.suspended);
+  EXPECT_FALSE(core_type::arm(leader)) << "it goes on by itself";
+  EXPECT_EQ(leader.turns, 0);
   core_type::settle(*leader.joined(), cd::cause::abandoned, nullptr, nullptr);
 }
 
@@ -833,7 +828,7 @@ TEST(R18, the_wait_of_a_joiner_that_is_ready_to_suspend_is_bounded_and_armed_aft
   EXPECT_EQ(cd::access::core(flights).driver().wake, now + 3s);
   EXPECT_TRUE(core_type::arm(joiner));
   manual_clock::advance(3s);
-  (void)cd::access::core(flights).run_due();
+  (void)run_threads(cd::access::core(flights));
   EXPECT_EQ(joiner.turns, 1);
   EXPECT_EQ(joiner.how_left(), cd::departure::wait_timed_out);
   core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
@@ -959,8 +954,8 @@ TEST(R16, a_refused_stop_request_wakes_the_driver) {
   hand_front::hand_flight::refuse_stops = 2;
   flights.cancel("k");
   EXPECT_EQ(core.driver().wake, manual_clock::now() + 1ms);
-  EXPECT_EQ(core.run_due(), manual_clock::now() + 1ms) << "it was refused again";
-  EXPECT_EQ(core.run_due(), manual_clock::time_point::max());
+  EXPECT_EQ(run_threads(core), manual_clock::now() + 1ms) << "it was refused again";
+  EXPECT_EQ(run_threads(core), manual_clock::time_point::max());
   EXPECT_TRUE(task->stop_requested);
   front.pump();
   task->value = 1;
@@ -977,8 +972,8 @@ TEST(R10, a_refused_hand_over_wakes_the_driver_until_it_is_taken) {
   task->value = 7;
   task->open_gate(false);
   EXPECT_EQ(core.driver().wake, manual_clock::now() + 1ms);
-  EXPECT_EQ(core.run_due(), manual_clock::now() + 1ms);
-  EXPECT_EQ(core.run_due(), manual_clock::time_point::max());
+  EXPECT_EQ(run_threads(core), manual_clock::now() + 1ms);
+  EXPECT_EQ(run_threads(core), manual_clock::time_point::max());
   EXPECT_FALSE(core_type::withdraw(static_cast<hand_front::hand_call&>(a))) << "its turn is on its way";
   front.pump();
   EXPECT_EQ(a.value->number, 7);
@@ -1021,20 +1016,188 @@ TEST(R23, no_waiter_is_handed_over_before_the_last_event_has_been_delivered) {
     seen = true;
     EXPECT_TRUE(front.ready.empty());
     EXPECT_EQ(e.error, nullptr);
-    // Decided, and not released yet: it is too late to leave, and for its own timeout.
-    front.leave(*front.calls[1]);
-    pass(*flights, 1s);
-    EXPECT_TRUE(front.ready.empty());
   }));
   auto const task = make_task();
   front.run(*flights, "k", {}, task);
-  front.run(*flights, "k", run_options().wait_timeout(1s), make_task());
+  front.run(*flights, "k", {}, make_task());
   task->value = 7;
   task->open_gate(false);
   EXPECT_TRUE(seen);
   EXPECT_EQ(front.ready.size(), 2u);
   front.pump();
   for (auto const& c : front.calls) EXPECT_EQ(c->value->number, 7);
+}
+
+TEST(R35, who_leaves_or_times_out_while_the_last_event_is_delivered_is_answered_then) {
+  hand_front front;
+  std::optional<manual_group> flights;
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_resolved) return;
+    EXPECT_EQ(e.waiters, 3u);
+    front.leave(*front.calls[1]);
+    EXPECT_EQ(front.ready.size(), 1u);
+    pass(*flights, 1s);
+    EXPECT_EQ(front.ready.size(), 2u);
+    front.pump();
+    EXPECT_TRUE(front.calls[1]->left);
+    EXPECT_TRUE(front.calls[2]->failed_with<cacheflight::timeout_error>());
+    EXPECT_FALSE(front.calls[0]->done());
+  }));
+  auto const task = make_task();
+  front.run(*flights, "k", {}, task);
+  front.run(*flights, "k", {}, make_task());
+  front.run(*flights, "k", run_options().wait_timeout(1s), make_task());
+  task->value = 7;
+  task->open_gate(false);
+  front.pump();
+  EXPECT_EQ(front.calls[0]->value->number, 7);
+  EXPECT_EQ(flights->stats().cancelled, 0u);
+}
+
+TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
+  struct prompt_call final : cd::waiter<manual_platform> {
+    prompt_call() : waiter(true) {}
+    ~prompt_call() override {
+      if (!core_type::withdraw(*this)) core_type::finish(*this);
+    }
+    bool hand_over(waiters&) noexcept override { return ++turns, true; }
+    int turns = 0;
+  };
+  std::vector<event_type> events;
+  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+    expect_unlocked("an event");
+    events.push_back(e.type);
+  })};
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  call& other = front.run(flights, "k", run_options().timeout(1s), task);
+  prompt_call prompt, impatient;
+  run_options opts;
+  std::string key = "k";
+  auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
+  EXPECT_EQ(cd::access::enter(flights, key, prompt, opts, typeid(answer), build), cd::admission::joined);
+  EXPECT_TRUE(core_type::arm(prompt));
+  opts.wait_timeout(500ms);
+  EXPECT_EQ(cd::access::enter(flights, key, impatient, opts, typeid(answer), build), cd::admission::joined);
+  EXPECT_TRUE(core_type::arm(impatient));
+  auto const before = events.size();
+  manual_clock::advance(500ms);
+  (void)keep_time(core);
+  EXPECT_EQ(impatient.turns, 1);
+  manual_clock::advance(500ms);
+  (void)keep_time(core);
+  EXPECT_EQ(prompt.turns, 1);
+  EXPECT_EQ(flights.stats().timed_out, 1u);
+  EXPECT_TRUE(front.ready.empty()) << "a foreign executor";
+  EXPECT_FALSE(task->stop_requested);
+  EXPECT_EQ(events.size(), before);
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  // Two jobs: its callers and its event, in order; its stop request.
+  EXPECT_TRUE(core.run_job());
+  EXPECT_EQ(front.ready.size(), 1u);
+  EXPECT_EQ(events.size(), before + 1);
+  EXPECT_FALSE(task->stop_requested);
+  EXPECT_TRUE(core.run_job());
+  EXPECT_TRUE(task->stop_requested);
+  EXPECT_FALSE(core.run_job());
+  EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
+  task->value = 1;
+  task->open_gate(false);
+  front.pump();
+  EXPECT_TRUE(other.failed_with<cacheflight::timeout_error>());
+}
+
+TEST(R33, a_flight_whose_last_reference_is_the_timekeepers_is_destroyed_by_a_helper) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();  // its sentinel, and the flight's destructor, must not run on that thread
+  front.run(flights, "k", run_options().timeout(1s), task);
+  front.on_hand_over = [&] {
+    // What another thread may do meanwhile: the caller goes on, the task unwinds.
+    on_time_thread = false;
+    front.pump();
+    task->value = 1;
+    task->open_gate(false);
+  };
+  pass(flights, 1s);
+  EXPECT_FALSE(core.run_job());
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
+  // By who destroys it from inside an event, whose flight's last event is due afterwards.
+  for (bool const settled : {false, true}) {
+    std::vector<event_type> events;
+    std::optional<manual_group> flights;
+    hand_front front;
+    auto const task = make_task();
+    flights.emplace(options().on_event([&](cacheflight::event const& e) {
+      events.push_back(e.type);
+      if (e.type != event_type::hit) return;
+      if (settled) task->value = 7, task->open_gate(false);
+      flights.reset();
+    }));
+    call& leader = front.run(*flights, "k", {}, task);
+    call& joiner = front.run(*flights, "k", {}, make_task());
+    EXPECT_FALSE(flights);
+    front.pump();
+    EXPECT_EQ(events, (std::vector{event_type::miss, event_type::task_started, event_type::hit}));
+    for (call* const c : {&leader, &joiner}) {
+      if (settled) EXPECT_EQ(c->value->number, 7);
+      else EXPECT_TRUE(c->failed_with<cacheflight::cancelled_error>());
+    }
+    if (!settled) task->value = 1, task->open_gate(false);
+  }
+}
+
+TEST(R40, the_groups_destructor_waits_for_events_under_way_elsewhere) {
+  std::latch in_event(1), may_return(1);
+  std::atomic<bool> returned{false};
+  std::optional<manual_group> flights;
+  hand_front front;
+  auto const task = make_task();
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_resolved) return;
+    in_event.count_down();
+    may_return.wait();
+    returned = true;
+  }));
+  front.run(*flights, "k", {}, task);
+  task->value = 7;
+  std::thread settling([&] { task->open_gate(false); });
+  in_event.wait();
+  // The lock under which the destructor looks for what is under way is free again: let the event end.
+  checked_mutex::after_unlock = [&] { may_return.count_down(); };
+  flights.reset();
+  EXPECT_TRUE(returned);
+  settling.join();
+  front.pump();
+}
+
+TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
+  manual_group* flights = nullptr;
+  hand_front front;
+  auto const task = make_task();
+  auto owner = std::make_unique<manual_group>(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_cancelled) return;
+    for (char const* const key : {"k", "another"}) {
+      call& late = front.run(*flights, key, {}, make_task());
+      EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
+    }
+    call& late = front.run(*flights, "k", run_options().timeout(1s), make_task());
+    EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
+    EXPECT_FALSE(flights->has("k"));
+    EXPECT_EQ(flights->stats().misses, 1u);
+  }));
+  flights = owner.get();
+  front.run(*flights, "k", {}, task);
+  owner.reset();
+  task->value = 1;
+  task->open_gate(false);
+  front.pump();
+  EXPECT_EQ(front.calls.size(), 4u);
 }
 
 TEST(R24, the_error_of_the_last_event_is_the_tasks_own_or_that_it_was_abandoned) {
@@ -1116,15 +1279,16 @@ TEST(R20, the_driver_is_told_of_the_earliest_deadline_and_only_then) {
   front.run(flights, "third", run_options().timeout(6s).wait_timeout(5s), third);
   EXPECT_EQ(core.driver().wake, now + 5s);
   // And each round says when the next is.
-  EXPECT_EQ(core.run_due(), now + 5s);
+  EXPECT_EQ(run_threads(core), now + 5s);
   manual_clock::advance(5s);
-  EXPECT_EQ(core.run_due(), now + 6s);
+  EXPECT_EQ(run_threads(core), now + 6s);
   manual_clock::advance(1s);
-  EXPECT_EQ(core.run_due(), now + 8s);
+  EXPECT_EQ(run_threads(core), now + 7s) << "its caller's own limit stands until a helper has released it";
+  EXPECT_EQ(run_threads(core), now + 8s);
   manual_clock::advance(2s);
-  EXPECT_EQ(core.run_due(), now + 9s);
+  EXPECT_EQ(run_threads(core), now + 9s);
   manual_clock::advance(1s);
-  EXPECT_EQ(core.run_due(), manual_clock::time_point::max());
+  EXPECT_EQ(run_threads(core), manual_clock::time_point::max());
   front.pump();
   for (auto const& t : {task, other, third}) {
     EXPECT_TRUE(t->stop_requested);
@@ -1165,7 +1329,7 @@ TEST(R20, a_deadline_before_the_next_attempt_at_a_refused_hand_over_counts) {
     front.refuse = 2;
     tasks[0]->value = 1;
     tasks[0]->open_gate(false);
-    EXPECT_EQ(cd::access::core(flights).run_due(), now + 500us);
+    EXPECT_EQ(run_threads(cd::access::core(flights)), now + 500us);
     pass(flights, 1ms);
     front.pump();
     for (auto const& c : front.calls) EXPECT_EQ(c->completions, 1);

@@ -198,7 +198,7 @@ class stage {
   }
   void pass(std::chrono::nanoseconds by) {
     cacheflight_test::manual_clock::advance(by);
-    (void)core->run_due();
+    (void)cacheflight_test::run_threads(*core);
     front.pump();
   }
   void expect(std::size_t i, end outcome, slot::may memory = slot::may::not_fail) {

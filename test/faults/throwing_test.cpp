@@ -445,7 +445,7 @@ class throws : public testing::Test {
       for (int i = 0; i < 3; ++i) {
         front.pump();
         cacheflight_test::manual_clock::advance(1ms);
-        (void)core.run_due();
+        (void)cacheflight_test::run_threads(core);
       }
       front.pump();
       std::string const& at = user_code::threw_at;

@@ -66,6 +66,11 @@ class hand_driver {
     arm(when);
   }
   void close() const noexcept {}
+  template <class Predicate>
+  void await(Predicate over) const noexcept {
+    if (!over()) std::terminate();  // one thread: nobody else is in the middle of anything
+  }
+  void tell() const noexcept {}
 
   clock::time_point wake = clock::time_point::max();
 };
@@ -76,6 +81,8 @@ struct lone_platform {
   using driver = hand_driver;
   static std::size_t shards() noexcept { return here.shards; }
   static void point(cacheflight::core_step) noexcept {}
+  static void*& innermost_outcall() noexcept { return innermost; }
+  static inline void* innermost = nullptr;
 };
 
 /// Fixed, so that a program does the same every time.

@@ -24,7 +24,7 @@
 namespace schedule {
 
 struct arena {
-  static constexpr std::size_t count = 22;  // one for each fiber, and one for what runs outside of them
+  static constexpr std::size_t count = 23;  // one for each fiber, and one for what runs outside of them
   static constexpr std::size_t outside = count - 1;
   static constexpr std::size_t size = 64 * 1024;
 

@@ -85,7 +85,8 @@ inline void outside_of_locks(char const* who) {
   if (mutex::held_here()) violation(who);
 }
 
-/// The deadline thread is a fiber; time jumps to the next deadline whenever that fiber is chosen to run.
+/// The thread that keeps time is a fiber, and a helper thread is another; time jumps to the next deadline whenever the
+/// first is chosen to run.
 struct driver {
   using work_type = cacheflight::deadline_work<clock>;
   static constexpr clock::time_point never = clock::time_point::max();
@@ -110,38 +111,78 @@ struct driver {
     ensure(of);
     arm(when);
   }
+  template <class Predicate>
+  void await(Predicate over) noexcept {
+    for (;;) {
+      told = false;
+      if (over()) return;
+      fibers.wait([] { return told; });
+    }
+  }
+  void tell() noexcept {
+    told = true;
+    fibers.wake();
+  }
   void close() noexcept {
     closed = true;
-    fibers.wait([] { return !running || fibers.current() == fiber; });
-    if (!running && due == never) end();
+    fibers.wait([] { return !running; });
+    if (through()) end();
   }
 
   static void give_job();
+  static void give_help();
   static void round() {
-    clock::ticks = std::max(clock::ticks, due.time_since_epoch().count());
+    if (due != never) clock::ticks = std::max(clock::ticks, due.time_since_epoch().count());
     due = never;
     running = true;
+    keeps_time |= std::uint32_t{1} << fibers.current();
     auto const next = work->run_due();
+    keeps_time &= ~(std::uint32_t{1} << fibers.current());
     running = false;
     if (next < due) due = next;
     fibers.wake();
-    if (closed && due == never) end();
+    if (closed && through()) return end();
+    if (work->oldest_job() != never && !std::exchange(has_help, true)) give_help();
   }
+  static void help() {
+    ++helping;
+    work->retain();
+    while (work->run_job()) {
+    }
+    has_help = false;
+    --helping;
+    auto* const of = work;
+    fibers.wake();
+    if (closed && through()) end();
+    of->release();
+  }
+  static bool through() { return !running && due == never && helping == 0 && work && work->oldest_job() == never; }
   static void end() {
     if (std::exchange(up, false)) work->release();
   }
   static void reset() {
-    up = running = closed = has_job = false;
+    up = running = closed = has_job = has_help = told = false;
+    keeps_time = 0;
+    helping = 0;
     due = never;
     work = nullptr;
   }
+  /// What may run somebody's code must find it false (rule 33).
+  static bool keeps_time_here() { return keeps_time >> fibers.current() & 1; }
 
-  static constexpr std::size_t fiber = scheduler::max_fibers - 2;
+  static constexpr std::size_t fiber = scheduler::max_fibers - 2, helper = scheduler::max_fibers - 3;
   static inline work_type* work = nullptr;
   static inline clock::time_point due = never;
-  static inline bool up = false, running = false, closed = false, has_job = false;
+  static inline bool up = false, running = false, closed = false, has_job = false, has_help = false, told = false;
+  static inline std::uint32_t keeps_time = 0;  // fibers
+  static inline int helping = 0;
   static inline int alive = 0;
 };
+
+/// What may run somebody's code.
+inline void on_no_thread_that_keeps_time(char const* who) {
+  if (driver::keeps_time_here()) violation(who);
+}
 
 struct platform {
   using mutex = schedule::mutex;
@@ -153,6 +194,8 @@ struct platform {
     if (step == release) look(true);
     if (step == release || step == enter || step == stoppable) fibers.point();
   }
+  static void*& innermost_outcall() noexcept { return outcalls[fibers.current()]; }
+  static inline std::array<void*, scheduler::max_fibers + 1> outcalls{};
   static inline std::size_t shard_count = 1;
 };
 
@@ -169,6 +212,8 @@ struct cacheflight::detail::inspector {
     return f.stop_ == (flight_type::stoppable | flight_type::stop_due);
   }
   static std::size_t waiters(flight_type const& f) { return f.waiters_; }
+  static bool prompt_queued(flight_type& f) { return !f.queue_.empty() && f.queue_.front().prompt_; }
+  static bool silent(flight_type const& f) { return f.home_ && f.home_->silent; }
   static bool nobody_queued(flight_type const& f) { return f.queue_.empty(); }
   static std::uint64_t& id(flight_type& f) { return f.id_; }
   static std::array<std::uint64_t*, 7> books(core<schedule::platform>& c, std::size_t shard) {
@@ -240,7 +285,17 @@ inline void note(char const* what, char detail = ' ');
 class test_flight;
 class test_call;
 
-enum class doing : std::uint8_t { nothing, settling, cancelling, clearing, leaving, timing, entering, stopping };
+enum class doing : std::uint8_t {
+  nothing,
+  settling,
+  cancelling,
+  clearing,
+  leaving,
+  timing,
+  entering,
+  stopping,
+  helping
+};
 
 struct flight_record {
   test_flight* alive = nullptr;
@@ -280,7 +335,7 @@ struct world {
   std::size_t refusals = 0;
   int entering = 0;
   int begun = 0, completed = 0;
-  bool destroyed = false, booked = true, over = false, closing = false;
+  bool destroyed = false, gone = false, booked = true, over = false, closing = false;
   cacheflight::statistics expected;
   bool trace = false;
 
@@ -348,12 +403,16 @@ class test_flight final : public cd::flight<platform> {
   }
   ~test_flight() override {
     outside_of_locks("a flight is destroyed under a lock");
+    on_no_thread_that_keeps_time("a flight is destroyed on the thread that keeps time");
     for (call_record& c : now.call) c.closed_before &= ~(std::uint32_t{1} << (&record - now.flight.data()));
     flight_record const r = std::exchange(record, {});
     if (!r.leaders) return;
     require(r.closed && r.settled == 1, "a flight did not settle");
     require(r.stops == (r.stop_due ? 1 : 0), r.stop_due ? "not asked to stop" : "asked to stop for nothing");
-    if (now.with.events) require(r.word == 3 && !r.delivering && !r.delivering_hits, "an event is missing");
+    // The group may have gone before a caller that left it had delivered the event of that.
+    if (now.with.events)
+      require((r.word == 3 || (cd::doomed(r.why) && inspector::silent(*this))) && !r.delivering && !r.delivering_hits,
+              "an event is missing");
   }
   [[nodiscard]] cd::key_view key() const noexcept override {
     return {&key_, &typeid(char), std::string_view(&key_, 1)};
@@ -363,6 +422,7 @@ class test_flight final : public cd::flight<platform> {
 
   [[nodiscard]] bool request_stop() noexcept override {
     outside_of_locks("a stop request under a lock");
+    on_no_thread_that_keeps_time("a task is asked to stop on the thread that keeps time");
     if (now.refusals && fibers.decide(2)) {
       --now.refusals;
       note("refuses the stop request");
@@ -386,7 +446,7 @@ class test_flight final : public cd::flight<platform> {
     core::retain(*this);
     if (kind != 'F') stoppable();
     std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
-    require(fiber < driver::fiber, "too many tasks");
+    require(fiber < driver::helper, "too many tasks");
     fibers.give(fiber, [this, kind] { settle(kind == 'F' ? cause::rejected : cause::resolved); });
     fibers.point();
     if (kind == 'F') stoppable();
@@ -425,7 +485,8 @@ inline void entered(call_record& c) {
 
 class test_call final : public cd::waiter<platform> {
  public:
-  explicit test_call(call_record& r) : record(r) { record.node = this; }
+  /// A thread that waits is prompt, and so is who has asked for no other executor.
+  explicit test_call(call_record& r) : waiter(!is_callback(r.kind) && r.kind != 'G'), record(r) { record.node = this; }
   ~test_call() override { record = {}; }
 
   /// Two places; the callers of one take those that were released with them along.
@@ -439,11 +500,16 @@ class test_call final : public cd::waiter<platform> {
 
   [[nodiscard]] bool hand_over(waiters& others) noexcept override {
     outside_of_locks("a hand-over under a lock");
+    if (is_callback(record.kind) || record.kind == 'G')
+      on_no_thread_that_keeps_time("a callback or coroutine goes on on the thread that keeps time");
     if (now.refusals && record.kind != 'G' && fibers.decide(2)) {
       --now.refusals;
       note("refuses a hand-over");
       return false;
     }
+    // A turn may take long: nobody who needs none may still be waiting then (rules 33, 35).
+    if (auto& f = static_cast<test_flight&>(*joined()); is_callback(record.kind) && how_left() == cd::departure::none)
+      require(!inspector::prompt_queued(f), "a caller that needs no turn waits for another's");
     give_turn();
     if (record.kind == 'R')
       while (auto* const other = static_cast<test_call*>(others.pop_front())) {
@@ -501,7 +567,8 @@ class test_call final : public cd::waiter<platform> {
     if (f.why() == cause::rejected) require(f.exception() == task_error, "another exception");
     ++r.outcomes;
     if (!now.with.events) return;
-    require(r.word == 3 && !r.delivering, "a caller goes on before the flight's last event was delivered");
+    if (!cd::doomed(r.why))
+      require(r.word == 3 && !r.delivering, "a caller goes on before the flight's last event was delivered");
     if (record.hit) require(record.hit_seen, "a joiner goes on before its hit was delivered");
   }
 };
@@ -622,6 +689,7 @@ inline void operation(char letter, std::size_t place) {
     now.booked = kind == 'D';
     if (now.booked) now.flights->retain();  // for the books
     now.flights->let_go();
+    now.gone = true;
     fibers.wake();
     return;
   }
@@ -635,6 +703,7 @@ inline void operation(char letter, std::size_t place) {
         c.leave_asked = true;
         c.leavers |= std::uint32_t{1} << now.me();
         core::leave(*c.node);
+        require(!c.node || core::released(*c.node), "who is made to leave does not leave at once");
         c.leavers &= ~(std::uint32_t{1} << now.me());
         break;
       }
@@ -723,6 +792,8 @@ inline void look(bool inside) {
 inline void on_event(cacheflight::event const& e) {
   using enum cacheflight::event_type;
   outside_of_locks("an event under a lock");
+  on_no_thread_that_keeps_time("an event is delivered on the thread that keeps time");
+  require(!now.gone, "an event after the group has gone");
   note(to_string(e.type));
   auto const index = static_cast<std::size_t>(*std::any_cast<int>(&e.metadata));
   call_record& c = now.call[index];
@@ -750,7 +821,7 @@ inline void on_event(cacheflight::event const& e) {
   if (end) {
     require(r->delivering_hits == 0, "the last event while a hit is being delivered");
     require(r->closed, "the last event of a joinable flight");
-    require(r->outcomes == 0, "a caller went on before the last event");
+    require(cd::doomed(r->why) || r->outcomes == 0, "a caller went on before the last event");
     auto const type = r->why == cause::resolved    ? task_resolved
                       : r->why == cause::timed_out ? task_timed_out
                       : r->why == cause::cancelled ? task_cancelled
@@ -759,6 +830,7 @@ inline void on_event(cacheflight::event const& e) {
     require((e.error != nullptr) == (type == task_rejected), "an error where there is none, or none");
   }
   fibers.point();
+  require(!now.gone, "the group has gone in the middle of an event");
   if (end && c.kind == 'N' && !now.destroyed) {
     ++now.entering;
     about const mine(doing::cancelling);
@@ -787,6 +859,15 @@ inline void driver::give_job() {
     about const mine(doing::timing);
     while (!now.over && up && due != never) round();
     has_job = false;
+  });
+}
+
+inline void driver::give_help() {
+  if (now.closing) return help();  // close() drives it
+  fibers.give(helper, [] {
+    about const mine(doing::helping);
+    if (up) help();
+    else has_help = false;
   });
 }
 
@@ -864,6 +945,11 @@ inline void declare_globals() {
                     {&driver::running, 1},
                     {&driver::closed, 1},
                     {&driver::has_job, 1},
+                    {&driver::has_help, 1},
+                    {&driver::told, 1},
+                    {&driver::keeps_time, sizeof driver::keeps_time},
+                    {&driver::helping, sizeof driver::helping},
+                    {&platform::outcalls, sizeof platform::outcalls},
                     {&clock::ticks, sizeof clock::ticks}};
   for (auto const& [memory, size] : {std::pair<void*, std::size_t>(&driver::alive, sizeof driver::alive),
                                      {&anchor, sizeof anchor},
@@ -953,6 +1039,7 @@ inline void begin(program const& p, setup const& with, bool trace = false) {
       for (std::size_t j = 0; j < body.size(); ++j) operation(body[j], i * (world::nested_from / now.what->count) + j);
     });
   fibers.daemon(driver::fiber);
+  platform::outcalls = {};
   arena::active = false;
 }
 

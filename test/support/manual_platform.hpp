@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <functional>
 #include <mutex>
@@ -59,8 +60,12 @@ class checked_mutex {
   static inline thread_local int held_ = 0;
 };
 
-/// Rule 5: called from everything that is user code.
+/// This thread keeps time (rule 33).
+inline thread_local bool on_time_thread = false;
+
+/// Rules 5 and 33: called from everything that is user code.
 inline void expect_unlocked(char const* where) {
+  if (on_time_thread) ADD_FAILURE() << "user code on the thread that keeps time: " << where;
   if (checked_mutex::held_here()) ADD_FAILURE() << "user code under a lock of ours: " << where;
 }
 
@@ -80,11 +85,24 @@ class manual_driver {
     arm(when);
   }
   void close() noexcept { closed = true; }
+  template <class Predicate>
+  void await(Predicate over) noexcept {
+    std::unique_lock lock(mutex_);
+    told_.wait(lock, over);
+  }
+  void tell() noexcept {
+    std::scoped_lock lock(mutex_);
+    told_.notify_all();
+  }
 
   static inline std::atomic<bool> refuse = false;  // "no thread to be had"
   static inline std::atomic<int> ensured = 0;
   manual_clock::time_point wake = manual_clock::time_point::max();
   bool closed = false;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable told_;
 };
 
 struct manual_platform {
@@ -95,6 +113,10 @@ struct manual_platform {
   static void point(cacheflight::core_step step) noexcept {
     if (step == cacheflight::core_step::arm && before_arm) before_arm();
   }
+  static void*& innermost_outcall() noexcept {
+    static thread_local constinit void* innermost = nullptr;
+    return innermost;
+  }
   /// Called when this thread's caller is about to wait.
   static inline thread_local std::function<void()> before_arm;
 };
@@ -102,11 +124,29 @@ struct manual_platform {
 using manual_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,
                                               cacheflight::default_equal<std::string>, manual_platform>;
 
-/// Time passes, and the deadline thread would have woken.
+/// What the thread that keeps time does now, and nothing of what it leaves to helpers. Returns when it would wake.
+template <class Core>
+manual_clock::time_point keep_time(Core& core) {
+  bool const before = std::exchange(on_time_thread, true);
+  manual_clock::time_point const next = core.run_due();
+  on_time_thread = before;
+  return next;
+}
+/// The same, and then what helpers do.
+template <class Core>
+manual_clock::time_point run_threads(Core& core) {
+  core.driver().wake = manual_clock::time_point::max();
+  core.driver().arm(keep_time(core));
+  while (core.run_job()) {
+  }
+  return core.driver().wake;
+}
+
+/// Time passes, and the threads of the group would have woken.
 template <class Group>
 void pass(Group& flights, std::chrono::nanoseconds by) {
   manual_clock::advance(by);
-  (void)cacheflight::detail::access::core(flights).run_due();
+  (void)run_threads(cacheflight::detail::access::core(flights));
 }
 
 }  // namespace cacheflight_test

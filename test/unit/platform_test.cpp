@@ -9,15 +9,24 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdlib>
+#include <deque>
 #include <functional>
 #include <future>
 #include <latch>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+
+#include <csignal>
+#endif
 
 namespace {
 thread_local bool no_memory = false;
@@ -57,6 +66,31 @@ class script final : public cacheflight::deadline_work<clock_type> {
     changed_.notify_all();
     return next;
   }
+  /// Jobs: what is left to helpers, first come, first served.
+  void leave_to_helpers(std::function<void()> job) {
+    std::scoped_lock const lock(mutex_);
+    if (jobs_.empty()) since_ = clock_type::now();
+    jobs_.push_back(std::move(job));
+  }
+  bool run_job() noexcept override {
+    std::function<void()> job;
+    {
+      std::scoped_lock const lock(mutex_);
+      if (jobs_.empty()) return false;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+      since_ = jobs_.empty() ? nothing : clock_type::now();
+    }
+    job();
+    return true;
+  }
+  [[nodiscard]] time_point oldest_job() const noexcept override {
+    std::scoped_lock const lock(mutex_);
+    return since_;
+  }
+  [[nodiscard]] std::size_t most_helpers() const noexcept override { return most_; }
+  void at_most(std::size_t helpers) { most_ = helpers; }
+
   void retain() noexcept override { references_.fetch_add(1); }
   void release() noexcept override {
     std::scoped_lock const lock(mutex_);  // held to the end: the waiting thread destroys this
@@ -68,9 +102,9 @@ class script final : public cacheflight::deadline_work<clock_type> {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return done_ >= number; });
   }
-  void wait_until_released() {
+  void wait_until_released(int left = 0) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return references_ == 0; });
+    changed_.wait(lock, [&] { return references_ == left; });
   }
   /// Whether the thread has gone; if not, makes it go, so that the test can end.
   bool released_or_wake(driver& timer) {
@@ -84,7 +118,10 @@ class script final : public cacheflight::deadline_work<clock_type> {
 
  private:
   std::function<time_point(int)> round_;
-  std::mutex mutex_;
+  std::deque<std::function<void()>> jobs_;
+  time_point since_ = nothing;
+  std::atomic<std::size_t> most_{64};
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   int done_ = 0;
   std::atomic<int> rounds_{0};
@@ -273,18 +310,22 @@ TEST(thread_driver, closing_waits_for_the_work_under_way) {
   EXPECT_EQ(work.references(), 0);
 }
 
-TEST(thread_driver, may_be_closed_and_destroyed_on_its_own_thread) {  // a callback that destroys the group
+TEST(thread_driver, R33_may_be_closed_and_destroyed_on_a_helper) {  // a callback that destroys the group
   std::promise<void> gone;
   struct owner final : cacheflight::deadline_work<clock_type> {
     driver timer;
     std::atomic<int> references{1};
+    std::atomic<bool> waits{true};
     std::promise<void>* gone = nullptr;
-    time_point run_due() noexcept override {
-      if (references == 1) return nothing;
+    time_point run_due() noexcept override { return nothing; }
+    bool run_job() noexcept override {
+      if (!waits.exchange(false)) return false;
       timer.close();
-      release();  // the group's; the thread's is left
-      return nothing;
+      release();  // the group's; the threads' are left
+      return true;
     }
+    [[nodiscard]] time_point oldest_job() const noexcept override { return waits ? time_point() : nothing; }
+    [[nodiscard]] std::size_t most_helpers() const noexcept override { return 1; }
     void retain() noexcept override { references.fetch_add(1); }
     void release() noexcept override {
       if (references.fetch_sub(1) != 1) return;
@@ -298,6 +339,165 @@ TEST(thread_driver, may_be_closed_and_destroyed_on_its_own_thread) {  // a callb
   core->timer.ensure(*core);
   gone.get_future().wait();
 }
+
+TEST(thread_driver, R33_time_is_kept_while_helpers_are_held_up) {
+  std::latch held_up(1), released(1);
+  std::promise<void> in_time;
+  int rounds_since = 0;
+  script work([&](int number) {
+    if (number == 1) {
+      work.leave_to_helpers([&] {
+        held_up.count_down();
+        released.wait();
+      });
+      return clock_type::now() + 5ms;
+    }
+    if (held_up.try_wait() && ++rounds_since == 2) in_time.set_value();
+    return rounds_since < 2 ? clock_type::now() + 1ms : nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  held_up.wait();
+  in_time.get_future().wait();  // the rounds go on
+  released.count_down();
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_a_job_that_is_held_up_by_another_gets_a_helper_of_its_own) {
+  constexpr int jobs = 5;
+  std::latch all_at_once(jobs);
+  script work([&](int number) {
+    if (number == 1)
+      for (int i = 0; i < jobs; ++i) work.leave_to_helpers([&] { all_at_once.arrive_and_wait(); });
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  all_at_once.wait();
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_there_are_no_more_helpers_than_allowed) {
+  std::atomic<int> at_once{0}, most{0};
+  std::latch done(50);
+  script work([&](int number) {
+    if (number == 1)
+      for (int i = 0; i < 50; ++i)
+        work.leave_to_helpers([&] {
+          int const now = ++at_once;
+          for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+          }
+          std::this_thread::sleep_for(2ms);  // so that another one would be started
+          --at_once;
+          done.count_down();
+        });
+    return nothing;
+  });
+  work.at_most(2);
+  driver timer;
+  timer.ensure(work);
+  done.wait();
+  timer.close();
+  EXPECT_EQ(most, 2);
+}
+
+TEST(thread_driver, R33_a_helper_that_cannot_be_started_is_tried_again) {
+  std::latch done(1);
+  std::atomic<int> refused{0};
+  script work([&](int number) {
+    if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
+    no_memory = number <= 3;
+    if (no_memory) ++refused;
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  done.wait();
+  timer.close();
+  EXPECT_EQ(refused, 3);
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_an_idle_helper_ends) {
+  std::latch done(1);
+  script work([&](int number) {
+    if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  done.wait();
+  work.wait_until_released(1);  // the thread that keeps time
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_what_is_left_to_helpers_after_close_is_done) {
+  std::latch done(1);
+  script work([&](int number) {
+    if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
+    return nothing;
+  });
+  driver timer;
+  timer.close();
+  timer.rouse(work, clock_type::now());
+  done.wait();
+  work.wait_until_released();
+}
+
+#if defined(__linux__)
+TEST(thread_driver, R38_its_threads_take_no_signals_class_or_processor_from_who_starts_them) {
+  struct seen {
+    std::string name = std::string(16, '\0');
+    int policy = -1;
+    bool all_signals = true;
+    int processors = 0;
+    seen() {
+      (void)pthread_getname_np(pthread_self(), name.data(), name.size());
+      name.resize(name.find('\0'));
+      policy = sched_getscheduler(0);
+      sigset_t blocked;
+      pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+      for (int const signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGALRM, SIGCHLD})
+        all_signals = all_signals && sigismember(&blocked, signal) == 1;
+      cpu_set_t set;
+      (void)sched_getaffinity(0, sizeof set, &set);
+      processors = CPU_COUNT(&set);
+    }
+  };
+  int const processors = seen().processors;
+  std::promise<seen> keeper, helper;
+  script work([&](int number) {
+    if (number == 1) {
+      keeper.set_value(seen());
+      work.leave_to_helpers([&] { helper.set_value(seen()); });
+    }
+    return nothing;
+  });
+  driver timer;
+  bool bound = false, batch = false;
+  std::thread([&] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    bound = sched_setaffinity(0, sizeof one, &one) == 0;
+    sched_param const none{};
+    batch = pthread_setschedparam(pthread_self(), SCHED_BATCH, &none) == 0;
+    timer.ensure(work);
+  }).join();
+  EXPECT_TRUE(bound && batch);
+  for (auto* const each : {&keeper, &helper}) {
+    seen const its = each->get_future().get();
+    EXPECT_EQ(its.name, "cacheflight");
+    EXPECT_EQ(its.policy, SCHED_OTHER);
+    EXPECT_TRUE(its.all_signals);
+    EXPECT_EQ(its.processors, processors);
+  }
+  timer.close();
+}
+#endif
 
 TEST(thread_driver, what_ends_with_the_thread_may_still_arm) {  // thread_local objects of the user's callbacks
   struct arms_at_last {

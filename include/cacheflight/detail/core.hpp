@@ -17,21 +17,27 @@
 //   why != open    doomed, "detached"          settled
 //
 // Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the table, and
-// then announces it: last event, waiters, stop request. Only `close()` and `enter()` change the table, so what is in it
-// is joinable (rules 1 to 4).
+// then tells: a settled flight delivers its last event, then releases its waiters; a doomed one releases its waiters,
+// then delivers the event and asks the task to stop. Only `close()` and `enter()` change the table, so what is in it is
+// joinable (rules 1 to 4).
+//
+// Threads (rule 33). Whoever ends a flight tells, with one exception: the thread that keeps time (`run_due`) releases
+// only prompt waiters. What else there is to tell is left in the shard, in the step in which the flight ends, as jobs
+// for helper threads (`run_job`).
 //
 // Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash, equality).
 //
-// References to a flight: one while it is open (then held by its announcer), one for the task until it has unwound, and
-// one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open flight needs
-// none. A waiter may take over the reference of one that had its turn before, on the same thread. Shards hold the core as
-// long as they have flights, but for those of which nothing needs the shard any more: see `release_sole`.
+// References to a flight: one while it is open (then held by who releases its waiters), one for the task until it has
+// unwound, and one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open
+// flight needs none. A waiter may take over the reference of one that had its turn before, on the same thread. Shards
+// hold the core as long as they have flights, but for those of which nothing needs the shard any more: see
+// `release_sole`.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
-//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave;
-//              or its executor refused, and it is in the shard's list (rule 10: the driver tries again)
+//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave, or of
+//              the helpers; or its executor refused, and it is in the shard's list (rule 10: it is tried again)
 // It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so that many
 // waiters do not cost a lock each.
 
@@ -69,7 +75,7 @@ struct call {
   bool lets_go = false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
 };
 
-enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch };
+enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch, group_gone };
 
 /// How a call has entered. `suspended`: the caller was armed in the same step, and may have been resumed already.
 struct entry {
@@ -91,7 +97,7 @@ class core final : public deadline_work<typename P::clock> {
         events_(options_.on_event() != nullptr),
         clocked_(events_ || options_.measures_age()) {
     count_ = P::shards();
-    shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
+    shards_ = static_cast<shard<P>*>(::operator new (count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
     for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
     references_.store(count_ + 1, std::memory_order_relaxed);
   }
@@ -129,7 +135,10 @@ class core final : public deadline_work<typename P::clock> {
     bool const arms = c.ready_to_suspend && !events_;  // otherwise after the events
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
-    if (timed) driver_.ensure(*this), now = clock::now();
+    if (timed) {
+      if (gone_.load(std::memory_order_relaxed)) return {admission::group_gone};
+      driver_.ensure(*this), now = clock::now();
+    }
     if (unarmed_.load(std::memory_order_relaxed)) try_again_soon();
     time_point const wait_until = deadline_after(now, c.wait_timeout);
     auto const prepare = [&] {
@@ -151,20 +160,23 @@ class core final : public deadline_work<typename P::clock> {
         ++s.hits;
         bool const armed = arms && wait_until == time_point::max();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
-        if (events_) ++f->emitting_;
+        if (events_) ++f->emitting_, ++s.outcalls;
         std::size_t const waiters = f->waiters_;
         lock.unlock();
         if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
         arm_deadline(wait_until);
         if (!events_) return {admission::joined};
-        emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
-        return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};
+        outcall delivery(s);
+        deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+        return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};
       }
+      if (s.gone) return {admission::group_gone};
       if (fresh.flight_ && timed) s.deadlines.reserve(2);
       bool const room = fresh.flight_ ? claim_key() : has_room();
       if (!room) {
         ++s.misses;
         ++s.max_keys_rejected;
+        if (events_) ++s.outcalls;  // see `report_refusal`
         return {admission::at_capacity};
       }
       if (!fresh.flight_) {
@@ -184,14 +196,15 @@ class core final : public deadline_work<typename P::clock> {
       s.table.insert(f);
       if (until != time_point::max()) s.deadlines.push(until, f);
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
-      f.emitting_ = events_ ? 1 : 0;
+      if (events_) f.emitting_ = 1, ++s.outcalls;
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
       if (events_) {
+        outcall delivery(s);
         key_view const key = f.key();
-        emit(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
-        emit(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
-        return {admission::leads, end_delivery(f, w, c.ready_to_suspend)};
+        deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
+        deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
+        return {admission::leads, end_delivery(delivery, f, w, c.ready_to_suspend)};
       }
       return {admission::leads, arms};
     }
@@ -201,12 +214,14 @@ class core final : public deadline_work<typename P::clock> {
   void callback_failed() noexcept { callback_failures_.fetch_add(1, std::memory_order_relaxed); }
   static void callback_failed(flight_type& f) noexcept { f.home_->owner->callback_failed(); }
 
-  /// The events of a miss that was refused at the cap.
+  /// The events of a miss that was refused at the cap; must follow.
   void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
     if (!events_) return;
     std::any const& metadata = metadata_of(c, fresh);
-    emit(event_type::miss, key, 0, 0, {}, no_error, metadata);
-    emit(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    outcall delivery(shards_[c.hash & (count_ - 1)]);
+    deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
+    deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    delivery.end();
   }
 
   /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
@@ -233,7 +248,7 @@ class core final : public deadline_work<typename P::clock> {
     core& owner = *s.owner;
     bool const events = owner.events_;
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
-    closing end;
+    bool tells = false;  // the last event, then the waiters; comes with the open flight's reference
     batch released;
     bool sole = false;  // there was one waiter only, and it was released
     P::point(core_step::settle);
@@ -241,7 +256,8 @@ class core final : public deadline_work<typename P::clock> {
       std::scoped_lock lock(s.mutex);
       f.unwound_ = true;
       if (f.open()) {
-        end = close(s, f, why);
+        close(s, f, why);
+        tells = f.emitting_ == 0;  // otherwise whoever delivers the event under way
         if (f.threw()) std::destroy_at(&f.value_), std::construct_at(&f.exception_, std::move(exception));
         else f.value_ = std::move(value);
         // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
@@ -249,30 +265,26 @@ class core final : public deadline_work<typename P::clock> {
         // Without events nothing keeps the waiters from going now; and `own` goes on after the last event in any case.
         sole = exclusive && f.waiters_ == 1 && (own || !events);
         if (sole) {
-          release_sole(s, f, released, own && !events);
+          release_sole(s, f, released, own != nullptr);
         } else {
           if (exclusive) f.references_.store(2 + f.waiters_, std::memory_order_relaxed);
           else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
           if (!events) (void)release_batch(s, f, released);
         }
+        if (events && tells) ++s.outcalls;
       } else {
         --s.detached;
       }
     }
     if (!released.callers.empty()) hand_over(released);
-    if (sole) {
-      if (events) owner.emit_end(f);
-      return;  // without events the flight may be gone, and the core
-    }
-    if (end.announce) {
-      if (events) owner.emit_end(f);
-      release_waiters(f);
-    }
-    release(f, end.announce ? 2 : 1);
+    if (tells && events) owner.deliver_last(s, f);
+    if (sole) return;  // without events the flight may be gone, and the core
+    if (tells) release_waiters(s, f);
+    release(f, tells ? 2 : 1);
   }
 
   /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing
-  /// if it is too late and the flight's outcome is on its way. On any thread.
+  /// if it was released already. On any thread.
   static void leave(waiter_type& w) noexcept {
     shard<P>& s = *w.flight_->home_;
     core& owner = *s.owner;
@@ -281,12 +293,12 @@ class core final : public deadline_work<typename P::clock> {
     P::point(core_step::leave);
     {
       std::scoped_lock lock(s.mutex);
-      if (!w.queued_ || !w.flight_->open()) return;
+      if (!w.queued_) return;
       owner.retain();  // for once the waiter is gone
       end = depart(s, *w.flight_, w, departure::left, leaver);
     }
-    conclude(end);
     give_turns(s, leaver);
+    conclude(end);
     owner.release();
   }
 
@@ -346,12 +358,8 @@ class core final : public deadline_work<typename P::clock> {
     list<waiter_type> leaver;
     {
       std::scoped_lock lock(s.mutex);
-      if (w.queued_) {
-        if (f.open()) end = depart(s, f, w, departure::left, leaver);
-        else unqueue(s, w);
-      } else if (!w.stranded_) {
-        return false;
-      }
+      if (w.queued_) end = depart(s, f, w, departure::left, leaver);
+      else if (!w.stranded_) return false;
       if (std::exchange(w.stranded_, false)) w.unlink();
     }
     conclude(end);
@@ -378,7 +386,7 @@ class core final : public deadline_work<typename P::clock> {
   /// Dooms every flight.
   void clear() noexcept {
     retain();  // a callback may destroy the group
-    doom_all();
+    doom_all(false);
     release();
   }
 
@@ -408,7 +416,7 @@ class core final : public deadline_work<typename P::clock> {
     owner.retain();
     {
       std::scoped_lock lock(s.mutex);
-      f.next_in_bucket = std::exchange(s.unstopped, &f);
+      s.unstopped.push(f);
     }
     owner.try_again_soon();
     owner.release();
@@ -491,7 +499,7 @@ class core final : public deadline_work<typename P::clock> {
 
   // ---- time -------------------------------------------------------------------------------------------------------
 
-  /// Everything that is due: deadlines, hand-overs and stop requests that were refused.
+  /// On the thread that keeps time: decides what is due, and releases whom it can; the rest are jobs.
   time_point run_due() noexcept override {
     time_point next = time_point::max();
     for (std::size_t i = 0; i < count_; ++i) {
@@ -506,19 +514,44 @@ class core final : public deadline_work<typename P::clock> {
     return next;
   }
 
+  /// On a helper thread, or where the group is destroyed: runs one of the jobs. False: there was none.
+  bool run_job() noexcept override {
+    std::size_t const first = next_job_.fetch_add(1, std::memory_order_relaxed);
+    for (std::size_t i = 0; i < count_; ++i)
+      if (run_job(shards_[(first + i) & (count_ - 1)])) return true;
+    return false;
+  }
+
+  /// Since when a job waits; `max()` if none does.
+  [[nodiscard]] time_point oldest_job() const noexcept override {
+    time_point oldest = time_point::max();
+    for (std::size_t i = 0; i < count_; ++i)
+      if (time_point const since = shards_[i].jobs_since.load(std::memory_order_relaxed); since < oldest)
+        oldest = since;
+    return oldest;
+  }
+
+  [[nodiscard]] std::size_t most_helpers() const noexcept override { return options_.max_helpers(); }
+
   void retain() noexcept override { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() noexcept override {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30).
+  /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30). User code that was called for it
+  /// on other threads is waited for; what this thread is in the middle of goes on afterwards (rule 40).
   void let_go() noexcept {
-    doom_all();
     gone_.store(true, std::memory_order_release);
+    doom_all(true);
+    while (run_job()) {
+    }
+    outcall::let_go_all(*this);
+    driver_.await([this] { return nothing_under_way(); });
     driver_.close();
     std::size_t idle = 1;  // shards without flights, and the group itself
     for (std::size_t i = 0; i < count_; ++i) {
       std::scoped_lock lock(shards_[i].mutex);
+      shards_[i].silent = true;
       if (shards_[i].ended.close(shards_[i].living)) ++idle;
     }
     if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
@@ -540,38 +573,98 @@ class core final : public deadline_work<typename P::clock> {
 
   ~core() {
     for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
-    ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
+    ::operator delete (shards_, std::align_val_t{alignof(shard<P>)});
   }
 
-  /// What is left to do, outside of the lock, for a flight that was closed. If it is nothing, the flight may be gone.
-  struct closing {
-    flight_type* f = nullptr;
-    bool announce = false;  // the last event, then the waiters; comes with the open flight's reference
-    bool stop = false;      // the stop request; comes with a reference
-  };
+  /// A call of the user's code, on this thread, that the group's destructor waits for (unless it is called inside of
+  /// it). It is counted in the shard, under the lock, by who is about to make it.
+  class outcall {
+   public:
+    explicit outcall(shard<P>& s) noexcept : shard_(&s), outer_(innermost()) { P::innermost_outcall() = this; }
+    outcall(outcall const&) = delete;
+    outcall& operator=(outcall const&) = delete;
+    ~outcall() {
+      P::innermost_outcall() = outer_;
+      if (kept_) kept_->release();
+    }
 
-  /// `clear`, for who holds the core meanwhile.
-  void doom_all() noexcept {
-    for (std::size_t i = 0; i < count_; ++i) {
-      shard<P>& s = shards_[i];
-      flight_type* cleared = nullptr;
-      P::point(core_step::clear);
+    /// Under the lock: it is over. True: the destructor waits, and must be told, with a reference to the core.
+    [[nodiscard]] bool over() noexcept {
+      if (kept_ || --shard_->outcalls != 0 || !shard_->gone) return false;
+      shard_->owner->retain();
+      return true;
+    }
+    void end() noexcept {
+      core& owner = *shard_->owner;
+      bool last;
       {
-        std::scoped_lock lock(s.mutex);
-        s.table.for_each([&](flight_type& f) {
-          closing const end = doom(s, f, cause::cancelled);
-          if (!end.announce && !end.stop)
-            return;  // who delivers its event announces it, and may free it as soon as the lock is free
-          f.announce_ = end.announce;
-          f.ask_ = end.stop;
-          f.next_unlinked = std::exchange(cleared, &f);
-        });
+        std::scoped_lock lock(shard_->mutex);
+        last = over();
       }
-      while (cleared) {
-        flight_type& f = *std::exchange(cleared, cleared->next_unlinked);
-        conclude({&f, f.announce_, f.ask_});
+      if (last) owner.tell_destructor();
+    }
+
+    /// Those of this thread are not waited for; they keep the core.
+    static void let_go_all(core& owner) noexcept {
+      for (outcall* one = innermost(); one; one = one->outer_) {
+        if (one->kept_ || one->shard_->owner != &owner) continue;
+        owner.retain();
+        one->kept_ = &owner;
+        std::scoped_lock lock(one->shard_->mutex);
+        --one->shard_->outcalls;
       }
     }
+
+   private:
+    [[nodiscard]] static outcall* innermost() noexcept { return static_cast<outcall*>(P::innermost_outcall()); }
+
+    shard<P>* shard_;
+    outcall* outer_;
+    core* kept_ = nullptr;
+  };
+
+  void tell_destructor() noexcept {
+    driver_.tell();
+    release();
+  }
+
+  [[nodiscard]] bool nothing_under_way() const noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      std::scoped_lock lock(shards_[i].mutex);
+      if (shards_[i].outcalls != 0) return false;
+    }
+    return true;
+  }
+
+  /// What is left to do, outside of the lock, for a flight that was doomed.
+  struct closing {
+    flight_type* f = nullptr;  // waiters to be released; comes with the open flight's reference
+    bool event = false;        // the last event, after them
+    bool stop = false;         // the stop request; comes with a reference
+  };
+
+  /// `clear`, for who holds the core meanwhile. Nobody waits for another flight's user code, as far as that goes.
+  void doom_all(bool group_goes) noexcept {
+    unlinked_flights<P> doomed, unasked;
+    for (std::size_t i = 0; i < count_; ++i) {
+      shard<P>& s = shards_[i];
+      P::point(core_step::clear);
+      std::scoped_lock lock(s.mutex);
+      if (group_goes) s.gone = true;
+      s.table.for_each([&](flight_type& f) {
+        closing const end = doom(s, f, cause::cancelled);
+        f.last_event_ = end.event;
+        f.ask_ = end.stop;
+        doomed.push(f);
+      });
+    }
+    doomed.for_each([](flight_type& f) { release_prompt(*f.home_, f); });
+    while (flight_type* const f = doomed.pop()) {
+      bool const asks = f->ask_;
+      tell({f, f->last_event_, asks});
+      if (asks) unasked.push(*f);
+    }
+    while (flight_type* const f = unasked.pop()) ask_to_stop(*f);
   }
 
   /// A flight that was built has taken the call's metadata.
@@ -608,7 +701,9 @@ class core final : public deadline_work<typename P::clock> {
     w.lets_go_ = lets_go;
     w.references_ = 1;
     w.phase_.store(as, std::memory_order_relaxed);
-    f.queue_.push_back(w);
+    if (!w.prompt_) f.turns_ = true;
+    if (w.prompt_ && f.turns_) f.queue_.push_front(w);  // nobody's turn keeps it
+    else f.queue_.push_back(w);
     w.queued_ = true;
     ++f.waiters_;
     ++s.waiters;
@@ -634,30 +729,37 @@ class core final : public deadline_work<typename P::clock> {
     return suspended;
   }
 
-  /// Leaves its flight, which closes if it was the last. If it was suspended it goes into `leaver`, stranded: whoever
-  /// concludes gives it its turn afterwards, so that nothing is pinned while callbacks run.
+  /// Leaves its flight, which closes if it was the last. Or the flight has closed already, and its waiters are kept by
+  /// its last event (rule 35), or by others' turns: then it is doomed, and the waiter has that outcome. If it was
+  /// suspended it goes into `leaver`, stranded: whoever concludes gives it its turn.
   [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how,
                                       list<waiter_type>& leaver) noexcept {
     unqueue(s, w);
-    w.left_ = how;
-    --f.waiters_;
-    --s.waiters;
-    f.references_.fetch_add(1, std::memory_order_relaxed);
+    bool const open = f.open();
+    if (!doomed(f.why())) w.left_ = how;
+    if (open) {
+      --f.waiters_;
+      --s.waiters;
+      f.references_.fetch_add(1, std::memory_order_relaxed);
+    }
     if (set_released(w)) strand(leaver, w);
-    return f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};
+    return open && f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};
   }
 
   /// Ends a flight before its task has. The caller must `conclude` it outside of the lock.
   [[nodiscard]] static closing doom(shard<P>& s, flight_type& f, cause why) noexcept {
-    closing end = close(s, f, why);
+    close(s, f, why);
     ++s.detached;
+    closing end{&f};
     end.stop = f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable;
-    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0), std::memory_order_relaxed);
+    bool const other_event = f.emitting_ != 0;  // then who delivers it has the last one, and a reference
+    end.event = s.owner->events_ && !other_event;
+    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0) + (other_event ? 1 : 0), std::memory_order_relaxed);
     return end;
   }
 
   /// The one place where a flight ends. Its waiters' references are still to be counted.
-  [[nodiscard]] static closing close(shard<P>& s, flight_type& f, cause why) noexcept {
+  static void close(shard<P>& s, flight_type& f, cause why) noexcept {
     f.why_.store(why, std::memory_order_release);
     s.table.unlink(f);
     s.deadlines.remove(f);
@@ -669,7 +771,6 @@ class core final : public deadline_work<typename P::clock> {
       case cause::cancelled: ++s.cancelled; break;
       default: ++s.rejected; break;
     }
-    return {&f, f.emitting_ == 0};
   }
 
   /// Releases the first waiter. If it was not suspended it goes on at once, and the flight may go with it.
@@ -695,10 +796,12 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// Releases waiters of a closed flight, at most a batch. True: they were the last.
+  template <bool OnlyPrompt = false>
   [[nodiscard]] static bool release_batch(shard<P>& s, flight_type& f, batch& released) noexcept {
     void const* place = nullptr;
     for (std::size_t left = batch_size; left != 0 && !f.queue_.empty(); --left) {
       waiter_type& w = f.queue_.front();
+      if (OnlyPrompt && !w.prompt_) return true;
       bool const first = released.callers.empty();
       if (!first && (!place || w.place() != place)) return false;
       release_next(s, f, released);
@@ -716,50 +819,64 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   static void conclude(closing end) noexcept {
-    if (end.announce) announce(*end.f);
+    if (!end.f) return;
+    tell(end);
     if (end.stop) ask_to_stop(*end.f);
   }
 
-  /// Rule 23: the last event, with the key free, before any waiter resumes. Consumes the open flight's reference.
-  static void announce(flight_type& f) noexcept {
-    core& owner = *f.home_->owner;
-    if (owner.events_) owner.emit_end(f);
-    release_waiters(f);
+  /// Releases a doomed flight's waiters, then delivers its last event: nobody's answer waits for that (rule 35).
+  /// Consumes the open flight's reference.
+  static void tell(closing end) noexcept {
+    flight_type& f = *end.f;
+    shard<P>& s = *f.home_;
+    release_waiters(s, f);
+    if (end.event && begin_outcall(s)) s.owner->deliver_last(s, f);
     release(f);
   }
 
-  void emit_end(flight_type& f) noexcept {
-    auto const end = [&](event_type type, std::exception_ptr const& error) {
-      emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
-    };
-    switch (f.why()) {
-      case cause::resolved: return end(event_type::task_resolved, no_error);
-      case cause::timed_out: return end(event_type::task_timed_out, no_error);
-      case cause::cancelled: return end(event_type::task_cancelled, no_error);
-      case cause::rejected: return end(event_type::task_rejected, f.exception_);
-      default: return end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key())));
-    }
+  /// False: no event is delivered any more.
+  [[nodiscard]] static bool begin_outcall(shard<P>& s) noexcept {
+    std::scoped_lock lock(s.mutex);
+    if (!s.silent) ++s.outcalls;
+    return !s.silent;
   }
 
-  static void release_waiters(flight_type& f) noexcept {
-    shard<P>& s = *f.home_;
+  /// Was counted as an outcall.
+  void deliver_last(shard<P>& s, flight_type& f) noexcept {
+    outcall delivery(s);
+    auto const end = [&](event_type type, std::exception_ptr const& error) {
+      deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
+    };
+    switch (f.why()) {
+      case cause::resolved: end(event_type::task_resolved, no_error); break;
+      case cause::timed_out: end(event_type::task_timed_out, no_error); break;
+      case cause::cancelled: end(event_type::task_cancelled, no_error); break;
+      case cause::rejected: end(event_type::task_rejected, f.exception_); break;
+      default: end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key()))); break;
+    }
+    delivery.end();
+  }
+
+  template <bool OnlyPrompt = false>
+  static void release_waiters(shard<P>& s, flight_type& f) noexcept {
     for (bool through = false; !through;) {
       batch released;
       {
         std::scoped_lock lock(s.mutex);
-        through = release_batch(s, f, released);
+        through = release_batch<OnlyPrompt>(s, f, released);
       }
       hand_over(released);
     }
   }
+  static void release_prompt(shard<P>& s, flight_type& f) noexcept { release_waiters<true>(s, f); }
 
   static void ask_to_stop(flight_type& f) noexcept {
     if (f.request_stop()) release(f);
     else stop_refused(f);
   }
 
-  void emit(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
-            std::exception_ptr const& error, std::any const& metadata) noexcept {
+  void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
+               std::exception_ptr const& error, std::any const& metadata) noexcept {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
@@ -768,25 +885,38 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
-  /// end is ours to announce (rule 26).
+  /// last event is ours (rule 26), and its waiters if it has settled; with a reference.
   /// If the caller is ready to suspend it is armed in the same step; returns whether it was.
-  [[nodiscard]] static bool end_delivery(flight_type& f, waiter_type& w, bool ready_to_suspend) noexcept {
-    bool ours, armed;
+  [[nodiscard]] static bool end_delivery(outcall& delivery, flight_type& f, waiter_type& w,
+                                         bool ready_to_suspend) noexcept {
+    shard<P>& s = *f.home_;
+    core& owner = *s.owner;
+    bool ours, armed, delivers, last = false;
     {
-      std::scoped_lock lock(f.home_->mutex);
+      std::scoped_lock lock(s.mutex);
       ours = --f.emitting_ == 0 && !f.open();
+      delivers = ours && !s.silent;
+      if (delivers) ++s.outcalls;
+      last = delivery.over();
       armed = ready_to_suspend && !released(w);
       if (armed) w.phase_.store(phase::armed, std::memory_order_relaxed);
     }
-    if (ours) announce(f);
+    if (last) owner.tell_destructor();
+    if (!ours) return armed;
+    if (delivers) owner.deliver_last(s, f);
+    if (!doomed(f.why())) release_waiters(s, f);
+    release(f);
     return armed;
   }
+
+  // -- on the thread that keeps time
 
   /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.
   static time_point expire(shard<P>& s) noexcept {
     for (;;) {
-      closing end;
+      flight_type* f;  // with a reference of ours
       list<waiter_type> leaver;
+      bool doomed = false;
       {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
@@ -795,16 +925,98 @@ class core final : public deadline_work<typename P::clock> {
         if (first->when > now) return first->when;
         deadline_node* const due = first->node;
         s.deadlines.remove(*due);
+        closing end;
         if (due->of == deadline_of::flight) {
-          end = doom(s, *static_cast<flight_type*>(due), cause::timed_out);
-        } else if (auto& w = *static_cast<waiter_type*>(due); w.flight_->open()) {
-          end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);
+          f = static_cast<flight_type*>(due);
+          end = doom(s, *f, cause::timed_out);
+          doomed = true;
+        } else {
+          auto& w = *static_cast<waiter_type*>(due);
+          f = w.flight_;
+          end = depart(s, *f, w, departure::wait_timed_out, w.prompt_ ? leaver : s.turns);
         }
+        if (!leave_to_helpers(s, end)) retain(*f);
+        if (has_jobs(s)) note_job(s, now);
       }
-      conclude(end);
       give_turns(s, leaver);
+      if (doomed) release_prompt(s, *f);
+      release_unseen(s, *f);
     }
   }
+
+  /// Under the lock: what helpers do for a flight that was doomed, if it was. True: there is nobody to be told but those
+  /// who are released here, and the open flight's reference is the caller's.
+  [[nodiscard]] static bool leave_to_helpers(shard<P>& s, closing end) noexcept {
+    if (!end.f) return false;
+    flight_type& f = *end.f;
+    if (end.stop) s.to_stop.push(f);
+    if (!end.event && !(f.turns_ && f.waiters_ != 0)) return true;
+    f.last_event_ = end.event;
+    s.ends.push(f);
+    return false;
+  }
+
+  [[nodiscard]] static bool has_jobs(shard<P> const& s) noexcept {
+    return !s.turns.empty() || !s.ends.empty() || !s.lost.empty() || !s.to_stop.empty();
+  }
+
+  static void note_job(shard<P>& s, time_point now) noexcept {
+    if (s.jobs_since.load(std::memory_order_relaxed) == time_point::max())
+      s.jobs_since.store(now, std::memory_order_relaxed);
+  }
+
+  /// Gives back a reference where no flight may be destroyed, because its key and task are the user's.
+  static void release_unseen(shard<P>& s, flight_type& f) noexcept {
+    std::uint32_t references = f.references_.load(std::memory_order_acquire);
+    while (references != 1)
+      if (f.references_.compare_exchange_weak(references, references - 1, std::memory_order_acq_rel)) return;
+    std::scoped_lock lock(s.mutex);
+    s.lost.push(f);
+    note_job(s, clock::now());
+  }
+
+  /// Once each: the hand-overs and the stop requests that were refused. Returns whether anything still is.
+  static bool try_again(shard<P>& s) noexcept {
+    list<waiter_type> refused;
+    {
+      time_point const now = s.unstopped.empty() && s.stranded.empty() ? time_point() : clock::now();
+      std::scoped_lock lock(s.mutex);
+      if (s.unstopped.empty() && s.stranded.empty()) return false;
+      s.to_stop.splice(s.unstopped);
+      while (waiter_type* const w = s.stranded.pop_front()) (w->prompt_ ? refused : s.turns).push_back(*w);
+      note_job(s, now);
+    }
+    give_turns(s, refused);
+    std::scoped_lock lock(s.mutex);
+    return !s.unstopped.empty() || !s.stranded.empty();
+  }
+
+  // -- on a helper thread
+
+  static bool run_job(shard<P>& s) noexcept {
+    if (s.jobs_since.load(std::memory_order_relaxed) == time_point::max()) return false;
+    batch turn;
+    flight_type *ended = nullptr, *lost = nullptr, *to_stop = nullptr;
+    {
+      time_point const now = clock::now();
+      std::scoped_lock lock(s.mutex);
+      if (waiter_type* const w = s.turns.pop_front()) take_stranded(s, *w, turn);
+      else if (!(ended = s.ends.pop()) && !(lost = s.lost.pop())) to_stop = s.to_stop.pop();
+      bool const more = has_jobs(s);
+      s.jobs_since.store(more ? now : time_point::max(), std::memory_order_relaxed);
+      if (turn.callers.empty() && !ended && !lost && !to_stop) return more;
+      ++s.outcalls;
+    }
+    outcall job(s);
+    hand_over(turn);
+    if (ended) tell({ended, ended->last_event_, false});
+    if (lost) release(*lost);
+    if (to_stop) ask_to_stop(*to_stop);
+    job.end();
+    return true;
+  }
+
+  // -- anywhere
 
   /// Hands over each waiter of a list of stranded ones; they can still be withdrawn from it, under the lock.
   static void give_turns(shard<P>& s, list<waiter_type>& whose) noexcept {
@@ -814,28 +1026,16 @@ class core final : public deadline_work<typename P::clock> {
         std::scoped_lock lock(s.mutex);
         waiter_type* const w = whose.pop_front();
         if (!w) return;
-        w->stranded_ = false;
-        if (w->pin(one.guard)) one.callers.push_back(*w);
-        else strand(s.stranded, *w);
+        take_stranded(s, *w, one);
       }
       hand_over(one);
     }
   }
 
-  /// Once each: the hand-overs and the stop requests that were refused. Returns whether anything still is.
-  static bool try_again(shard<P>& s) noexcept {
-    flight_type* unstopped;
-    list<waiter_type> refused;
-    {
-      std::scoped_lock lock(s.mutex);
-      if (!s.unstopped && s.stranded.empty()) return false;
-      unstopped = std::exchange(s.unstopped, nullptr);
-      refused.splice(s.stranded);
-    }
-    while (unstopped) ask_to_stop(*std::exchange(unstopped, unstopped->next_in_bucket));
-    give_turns(s, refused);
-    std::scoped_lock lock(s.mutex);
-    return s.unstopped || !s.stranded.empty();
+  static void take_stranded(shard<P>& s, waiter_type& w, batch& one) noexcept {
+    w.stranded_ = false;
+    if (w.pin(one.guard)) one.callers.push_back(w);
+    else strand(s.stranded, w);
   }
 
   void try_again_soon() noexcept {
@@ -855,7 +1055,8 @@ class core final : public deadline_work<typename P::clock> {
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   std::atomic<std::uint64_t> callback_failures_{0};
   std::atomic<bool> gone_{false};  // no group any more: no deadlines either, only what was refused is still tried again
-  std::atomic<bool> unarmed_{false};  // something was refused and the driver could not be told
+  std::atomic<std::size_t> next_job_{0};  // where helpers look first
+  std::atomic<bool> unarmed_{false};      // something was refused and the driver could not be told
   std::atomic<std::size_t> references_{
       0};  // the group, shards, the driver's thread, and whoever needs the core for a moment
   typename P::driver driver_;

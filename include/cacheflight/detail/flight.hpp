@@ -113,7 +113,9 @@ class waiter : public list_node, private deadline_node {
   [[nodiscard]] departure how_left() const noexcept { return left_; }
 
  protected:
-  waiter() noexcept : deadline_node(deadline_of::waiter) {}
+  /// `prompt`: `hand_over` runs nobody else's code (it wakes a thread, or posts to an executor that is known), so that
+  /// the thread that keeps time may call it (rule 33).
+  explicit waiter(bool prompt = false) noexcept : deadline_node(deadline_of::waiter), prompt_(prompt) {}
   virtual ~waiter() = default;
 
  private:
@@ -123,9 +125,10 @@ class waiter : public list_node, private deadline_node {
 
   std::atomic<phase> phase_{phase::linking};  // under the shard's lock; whether it is released can be read without
   departure left_ = departure::none;
-  bool queued_ = false;           // in the flight's list: under the shard's lock
-  bool stranded_ = false;         // in the shard's list: under the shard's lock
-  bool lets_go_ = false;          // see `call`
+  bool queued_ = false;    // in the flight's list: under the shard's lock
+  bool stranded_ = false;  // in the shard's list: under the shard's lock
+  bool lets_go_ = false;   // see `call`
+  bool const prompt_;
   std::uint32_t references_ = 1;  // that it gives back; more than its own after others' turns on the same thread
   flight<P>* flight_ = nullptr;
 };
@@ -180,9 +183,11 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   std::atomic<cause> why_{cause::open};
   std::atomic<std::uint8_t> stop_{0};
   bool unwound_ = false;
-  bool announce_ = false, ask_ = false;  // for clear(), between close() and conclude()
-  std::uint32_t emitting_ = 0;           // events being delivered; none begins once the flight has closed
-  std::uint32_t waiters_ = 0;            // frozen when the flight closes
+  bool turns_ = false;          // some of those who joined are not prompt; in the queue they are behind those who are
+  bool last_event_ = false;     // for who ends it, between close() and conclude(): the last event is to be delivered
+  bool ask_ = false;            // and the task is to be asked to stop
+  std::uint32_t emitting_ = 0;  // events being delivered; none begins once the flight has closed
+  std::uint32_t waiters_ = 0;   // frozen when the flight closes
   std::atomic<std::uint32_t> references_{0};
   list<waiter<P>> queue_;
 
@@ -201,6 +206,39 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   };
 };
 
+/// Flights that have left the table, in order, through a link that the table does not need any more.
+template <class P, flight<P>* table_links<flight<P>>::*Link>
+class flight_queue {
+ public:
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  void push(flight<P>& f) noexcept {
+    f.*Link = nullptr;
+    *last_ = &f;
+    last_ = &(f.*Link);
+  }
+  [[nodiscard]] flight<P>* pop() noexcept {
+    flight<P>* const f = first_;
+    if (f && !(first_ = f->*Link)) last_ = &first_;
+    return f;
+  }
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    for (flight<P>* f = first_; f; f = f->*Link) visit(*f);
+  }
+  /// Moves all of `other` to the end.
+  void splice(flight_queue& other) noexcept {
+    while (flight<P>* const f = other.pop()) push(*f);
+  }
+
+ private:
+  flight<P>* first_ = nullptr;
+  flight<P>** last_ = &first_;
+};
+template <class P>
+using unlinked_flights = flight_queue<P, &table_links<flight<P>>::next_unlinked>;
+template <class P>
+using flights_to_stop = flight_queue<P, &table_links<flight<P>>::next_in_bucket>;
+
 /// One part of the table with its lock. What a plain call changes is in the first two cache lines.
 template <class P>
 struct alignas(64) shard {
@@ -209,6 +247,9 @@ struct alignas(64) shard {
   explicit shard(core<P>* owner_) noexcept : owner(owner_) {}
 
   typename P::mutex mutex;
+  bool gone = false;           // the group is being destroyed: no call leads any more
+  bool silent = false;         // it was destroyed: no event is delivered any more
+  std::uint32_t outcalls = 0;  // calls of user code under way that the group's destructor waits for
   std::uint64_t hits = 0, misses = 0, resolved = 0;
   std::uint64_t waiters = 0;
   std::uint64_t living = 0;       // flights for which `ended` counts
@@ -220,8 +261,17 @@ struct alignas(64) shard {
   std::uint64_t detached = 0;
   std::uint64_t max_keys_rejected = 0, type_mismatches = 0;
   deadline_heap<time_point> deadlines;
+
+  // Jobs for helper threads (rule 33). A flight that has left the table has two links, for two jobs at most.
+  std::atomic<time_point> jobs_since{time_point::max()};  // when the last was taken while others waited; max(): none do
+  list<waiter<P>> turns;                                  // who is to be handed over
+  unlinked_flights<P> ends;    // whose callers are to be released, and last events to be delivered
+  unlinked_flights<P> lost;    // whose last reference the thread that keeps time has had
+  flights_to_stop<P> to_stop;  // whose tasks are to be asked to stop
+
+  // Refused, until the thread that keeps time comes by.
   list<waiter<P>> stranded;
-  flight<P>* unstopped = nullptr;  // doomed flights whose stop request was refused; linked by next_in_bucket
+  flights_to_stop<P> unstopped;
 };
 
 }  // namespace detail

@@ -40,6 +40,13 @@ class list : list_node {
     prev = &node;
   }
 
+  void push_front(list_node& node) noexcept {
+    node.next = next;
+    node.prev = this;
+    next->prev = &node;
+    next = &node;
+  }
+
   /// Moves all nodes of `other` to the end of this list.
   void splice(list& other) noexcept {
     other.next->prev = prev;
