@@ -36,6 +36,7 @@
 // waiters do not cost a lock each.
 
 #include <cacheflight/detail/flight.hpp>
+#include <cacheflight/detail/process.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
@@ -527,8 +528,8 @@ class core final : public deadline_work<typename P::clock> {
  private:
   friend inspector;
   static constexpr std::chrono::milliseconds retry_after{1};
-  static inline std::exception_ptr const no_error{};
-  static inline std::any const no_metadata{};
+  static inline std::exception_ptr const& no_error = nothing<std::exception_ptr>.object;
+  static inline std::any const& no_metadata = nothing<std::any>.object;
   using phase = typename waiter_type::phase;
 
   /// Callers that were released together, and what keeps them until they have their turns.
