@@ -9,6 +9,7 @@
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/list.hpp>
 #include <cacheflight/detail/recycling.hpp>
+#include <cacheflight/detail/retired.hpp>
 #include <cacheflight/options.hpp>
 
 #include <any>
@@ -206,11 +207,11 @@ template <class P>
 struct alignas(64) shard {
   using time_point = typename P::clock::time_point;
 
-  explicit shard(core<P>* owner_) noexcept : owner(owner_) {}
+  explicit shard(core<P>* owner_) noexcept : table(mutex), owner(owner_), deadlines(mutex) {}
 
-  typename P::mutex mutex;
+  [[no_unique_address]] retiring_mutex<typename P::mutex> mutex;
+  std::uint32_t waiters = 0;  // has room in what the mutex leaves free
   std::uint64_t hits = 0, misses = 0, resolved = 0;
-  std::uint64_t waiters = 0;
   std::uint64_t living = 0;       // flights for which `ended` counts
   flight_table<flight<P>> table;  // its buckets are in the second line
 
