@@ -34,13 +34,14 @@
 namespace cacheflight::inline v1 {
 namespace detail::blocking_front {
 
-/// Where a thread sleeps. One per thread, so that whoever wakes it never touches memory that the woken thread frees.
+/// Where a thread sleeps, once. It may be destroyed as soon as `sleep` has returned: who wakes is through with it when it
+/// has given back the lock, which the sleeper takes. Not one for each thread: a thread-local that is destroyed takes
+/// memory that nobody can be told is missing, and is gone when other thread-locals are destroyed (rule 38).
 class parker {
  public:
   void sleep() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return awake_; });
-    awake_ = false;
   }
   void wake() noexcept {
     std::scoped_lock lock(mutex_);
@@ -66,7 +67,7 @@ class blocked_caller final : public waiter<P> {
       if (core<P>::released(*this)) return;
       relax();
     }
-    parker_ = &mine();
+    parker_.emplace();
     if (core<P>::arm(*this)) parker_->sleep();
   }
 
@@ -78,10 +79,6 @@ class blocked_caller final : public waiter<P> {
   }
 
  private:
-  [[nodiscard]] static parker& mine() noexcept {
-    static thread_local parker own;
-    return own;
-  }
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
   [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     parker_->wake();
@@ -89,7 +86,7 @@ class blocked_caller final : public waiter<P> {
   }
 
   static constexpr char anywhere = 0;
-  parker* parker_ = nullptr;  // set when it goes to sleep
+  std::optional<parker> parker_;  // made when it goes to sleep
 };
 
 }  // namespace detail::blocking_front

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/process.hpp>
 #include <cacheflight/event.hpp>
 
 #include <any>
@@ -206,7 +207,7 @@ struct no_options {
   operator run_options() const noexcept { return {}; }
 
  private:
-  static inline std::any const none;
+  static inline std::any const& none = nothing<std::any>.object;
 };
 
 }  // namespace detail

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <random>
 #include <utility>
 #include <vector>
@@ -23,13 +24,23 @@ struct timer : cacheflight::detail::deadline_node {
   time_point when;
 };
 
+/// As the core does it.
+void make_room(heap& in, std::size_t more) {
+  heap::storage_type room(in.wanted(more));
+  if (room.count() != 0) in.use(room);
+  ASSERT_TRUE(in.has_room(more));
+}
+
 class timer_heap {
  public:
   void push(timer& t) {
-    heap_.reserve(1);
+    if (!heap_.fits(1)) make_room(heap_, 1);
     heap_.push(t.when, t);
   }
-  void remove(timer& t) { heap_.remove(t); }
+  void remove(timer& t) {
+    std::scoped_lock const lock(mutex_);
+    heap_.remove(t);
+  }
   [[nodiscard]] timer* top() const {
     auto const* const first = heap_.top();
     if (!first) return nullptr;
@@ -39,7 +50,8 @@ class timer_heap {
   }
 
  private:
-  heap heap_;
+  cacheflight::detail::retiring_mutex<std::mutex> mutex_;
+  heap heap_{mutex_};
 };
 
 TEST(deadline_heap, is_empty_at_first) {
@@ -162,11 +174,12 @@ TEST(deadline_heap, sorts_what_is_pushed_and_then_popped) {
 }
 
 TEST(deadline_heap, what_room_was_made_for_takes_no_memory) {
-  heap deadlines;
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
   std::deque<timer> timers;
   std::size_t size = 0;
   for (std::size_t const more : {1U, 2U, 1U, 3U, 2U, 5U, 1U}) {
-    deadlines.reserve(more);
+    make_room(deadlines, more);
     auto const* const where = size == 0 ? nullptr : deadlines.top();
     for (std::size_t i = 0; i < more; ++i, ++size) {
       timer& t = timers.emplace_back(deadline_of::flight, static_cast<int>(size));
@@ -178,12 +191,56 @@ TEST(deadline_heap, what_room_was_made_for_takes_no_memory) {
   }
 }
 
+TEST(deadline_heap, the_first_few_take_no_memory) {
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
+  EXPECT_EQ(deadlines.wanted(4), 0U);
+  EXPECT_EQ(deadlines.wanted(5), 8U);
+}
+
+TEST(deadline_heap, R37_a_burst_gives_its_memory_back) {
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
+  std::deque<timer> timers;
+  auto const fill = [&](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      timer& t = timers.emplace_back(deadline_of::flight, static_cast<int>(i * 7919 % 1'000));
+      if (!deadlines.fits(1)) make_room(deadlines, 1);
+      deadlines.push(t.when, t);
+    }
+  };
+  auto const fire = [&](std::size_t count) {
+    std::scoped_lock const lock(mutex);
+    time_point last = time_point::min();
+    for (; count != 0; --count) {
+      ASSERT_GE(deadlines.top()->when, last);
+      last = deadlines.top()->when;
+      deadlines.remove(*deadlines.top()->node);
+    }
+  };
+  fill(100'000);
+  fire(98'000);
+  EXPECT_FALSE(deadlines.fits(2));
+  std::size_t const fitting = deadlines.wanted(2);
+  EXPECT_GE(fitting, 2'002U);
+  EXPECT_LE(fitting, 8'192U);
+  make_room(deadlines, 2);
+  EXPECT_TRUE(deadlines.fits(2));
+  EXPECT_FALSE(deadlines.has_room(10'000));
+  fire(2'000);
+  EXPECT_EQ(deadlines.top(), nullptr);
+  EXPECT_FALSE(deadlines.has_room(5)) << "the last one gives back all";
+  fill(9);
+  fire(9);
+}
+
 TEST(deadline_heap, knows_when_a_node_is_due) {
-  heap deadlines;
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
   std::deque<timer> timers;
   for (int i = 0; i < 9; ++i) {
     timer& t = timers.emplace_back(deadline_of::flight, 9 - i);
-    deadlines.reserve(1);
+    make_room(deadlines, 1);
     deadlines.push(t.when, t);
   }
   for (timer const& t : timers) EXPECT_EQ(deadlines.when(t), t.when);

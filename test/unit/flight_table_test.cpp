@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <random>
 #include <set>
@@ -16,19 +18,29 @@
 namespace {
 thread_local bool no_memory = false;
 thread_local int refused = 0;
+thread_local int allocated = 0, freed = 0;
 }  // namespace
 
 // What the table allocates its buckets with. The rest of the program's allocations stays as it is.
-void* operator new[](std::size_t size, std::nothrow_t const&) noexcept {
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
   if (no_memory) {
     ++refused;
     return nullptr;
   }
-  try {
-    return ::operator new[](size);
-  } catch (...) {
-    return nullptr;
-  }
+  ++allocated;
+  return std::malloc(size == 0 ? 1 : size);
+}
+void* operator new(std::size_t size) {
+  if (void* const block = std::malloc(size == 0 ? 1 : size)) return block;
+  throw std::bad_alloc();
+}
+void operator delete(void* block) noexcept {
+  ++freed;
+  std::free(block);
+}
+void operator delete(void* block, std::size_t) noexcept {
+  ++freed;
+  std::free(block);
 }
 
 namespace {
@@ -36,12 +48,54 @@ namespace {
 struct flight : cacheflight::detail::table_links<flight> {
   int key = 0;
 };
-using table = cacheflight::detail::flight_table<flight>;
+using flight_table = cacheflight::detail::flight_table<flight>;
+
+/// A table whose owner does as the core does, under a lock that nobody else takes.
+class table {
+ public:
+  void insert(flight& f) {
+    if (!table_.fits()) fit();
+    table_.insert(f);
+  }
+  void fit() {
+    flight_table::storage_type buckets(table_.wanted());
+    if (buckets.count() != 0) table_.use(buckets);
+  }
+  void unlink(flight& f) {
+    std::scoped_lock const lock(mutex_);
+    table_.unlink(f);
+  }
+  template <class Same>
+  [[nodiscard]] flight* find(std::uint64_t hash, Same&& same) const {
+    return table_.find(hash, same);
+  }
+  template <class Visit>
+  void for_each(Visit&& visit) {
+    table_.for_each(visit);
+  }
+  [[nodiscard]] std::size_t size() const { return table_.size(); }
+  void give_back() { std::scoped_lock const lock(mutex_); }
+  [[nodiscard]] flight_table& get() { return table_; }
+
+ private:
+  cacheflight::detail::retiring_mutex<std::mutex> mutex_;
+  flight_table table_{mutex_};
+};
 
 /// Memory for buckets is short as long as this lives.
 struct shortage {
   shortage() { no_memory = true; }
   ~shortage() { no_memory = false; }
+};
+
+/// What this thread has asked for buckets, and freed of whatever kind, since it was made.
+class counting {
+ public:
+  [[nodiscard]] int allocations() const { return allocated - allocated_; }
+  [[nodiscard]] int frees() const { return freed - freed_; }
+
+ private:
+  int allocated_ = allocated, freed_ = freed;
 };
 
 flight* find(table const& in, std::uint64_t hash, int key) {
@@ -177,6 +231,73 @@ TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
   for (int i = 0; i < key; ++i) {
     flight& f = all[static_cast<std::size_t>(i)];
     EXPECT_EQ(find(flights, f.hash, i), i < 155 && i % 2 == 0 ? nullptr : &f);
+  }
+}
+
+TEST(flight_table, R41_inserting_and_unlinking_neither_allocate_nor_free) {
+  std::deque<flight> all(5'000);
+  table flights;
+  int key = 0;
+  for (flight& f : all) {
+    f.key = key, f.hash = static_cast<std::uint64_t>(key++) * 0x9e3779b97f4a7c15;
+    if (!flights.get().fits()) flights.fit();
+    counting const now;
+    flights.get().insert(f);
+    ASSERT_EQ(now.allocations(), 0);
+  }
+  {
+    counting const now;
+    for (flight& f : all) flights.get().unlink(f);
+    EXPECT_EQ(now.frees(), 0) << "not before the lock is given back";
+  }
+  counting const now;
+  flights.give_back();
+  EXPECT_EQ(now.frees(), 1);
+}
+
+TEST(flight_table, R37_a_burst_gives_its_memory_back) {
+  table flights;
+  std::deque<flight> all(100'000);
+  auto const fill = [&](std::size_t from, std::size_t count) {
+    for (std::size_t i = from; i < from + count; ++i) {
+      all[i].key = static_cast<int>(i), all[i].hash = i * 0x9e3779b97f4a7c15;
+      flights.insert(all[i]);
+    }
+  };
+  fill(0, all.size());
+  for (std::size_t i = 1'000; i < all.size(); ++i) flights.unlink(all[i]);
+  EXPECT_FALSE(flights.get().fits());
+  std::size_t const fitting = flights.get().wanted();
+  EXPECT_GE(fitting, 1'000U);
+  EXPECT_LE(fitting, 4'096U);
+  {
+    shortage const now;
+    refused = 0;
+    fill(1'000, 1);  // nothing to shrink into: goes on as it is
+    EXPECT_GT(refused, 0);
+  }
+  fill(1'001, 1);
+  EXPECT_TRUE(flights.get().fits());
+  for (std::size_t i = 0; i < 1'002; ++i) ASSERT_EQ(find(flights, all[i].hash, static_cast<int>(i)), &all[i]);
+  counting const now;
+  for (std::size_t i = 0; i < 1'002; ++i) flights.unlink(all[i]);  // the last one gives back all
+  EXPECT_EQ(now.frees(), 1);
+  fill(0, 9);
+  EXPECT_EQ(now.allocations(), 1) << "a table that was emptied begins anew";
+  for (std::size_t i = 0; i < 9; ++i) ASSERT_EQ(find(flights, all[i].hash, static_cast<int>(i)), &all[i]);
+}
+
+TEST(flight_table, R37_a_table_that_is_emptied_again_and_again_keeps_what_is_little) {
+  table flights;
+  std::deque<flight> all(200);
+  for (int round = 0; round < 3; ++round) {
+    counting const now;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i].hash = i * 0x9e3779b97f4a7c15;
+      flights.insert(all[i]);
+    }
+    for (flight& f : all) flights.unlink(f);
+    EXPECT_EQ(now.frees() + now.allocations() == 0, round > 0);
   }
 }
 

@@ -42,6 +42,7 @@
 // waiters do not cost a lock each.
 
 #include <cacheflight/detail/flight.hpp>
+#include <cacheflight/detail/process.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
@@ -148,7 +149,7 @@ class core final : public deadline_work<typename P::clock> {
     // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
     if (s.table.size() == 0 && has_room()) prepare();
 
-    for (;;) {
+    for (bool tried_to_fit = false;;) {
       P::point(core_step::enter);
       std::unique_lock lock(s.mutex);
       if (flight_type* const f = s.table.find(c.hash, same)) {
@@ -156,7 +157,10 @@ class core final : public deadline_work<typename P::clock> {
           ++s.type_mismatches;
           return {admission::type_mismatch};
         }
-        if (timed) s.deadlines.reserve(1);
+        if (wait_until != time_point::max() && !s.deadlines.has_room(1)) [[unlikely]] {
+          make_room(lock, s, 1);
+          continue;
+        }
         ++s.hits;
         bool const armed = arms && wait_until == time_point::max();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
@@ -171,7 +175,15 @@ class core final : public deadline_work<typename P::clock> {
         return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};
       }
       if (s.gone) return {admission::group_gone};
-      if (fresh.flight_ && timed) s.deadlines.reserve(2);
+      if (fresh.flight_) {
+        bool const needs_room = timed && !s.deadlines.has_room(2);
+        bool const fits = tried_to_fit || (s.table.fits() && (!timed || s.deadlines.fits(2)));
+        if (needs_room || !fits) [[unlikely]] {
+          tried_to_fit = true;
+          make_room(lock, s, timed ? 2 : 0);
+          continue;
+        }
+      }
       bool const room = fresh.flight_ ? claim_key() : has_room();
       if (!room) {
         ++s.misses;
@@ -560,8 +572,8 @@ class core final : public deadline_work<typename P::clock> {
  private:
   friend inspector;
   static constexpr std::chrono::milliseconds retry_after{1};
-  static inline std::exception_ptr const no_error{};
-  static inline std::any const no_metadata{};
+  static inline std::exception_ptr const& no_error = nothing<std::exception_ptr>.object;
+  static inline std::any const& no_metadata = nothing<std::any>.object;
   using phase = typename waiter_type::phase;
 
   /// Callers that were released together, and what keeps them until they have their turns.
@@ -686,6 +698,22 @@ class core final : public deadline_work<typename P::clock> {
       if (keys >= options_.max_keys()) return false;
     } while (!keys_.compare_exchange_weak(keys, keys + 1, std::memory_order_acq_rel));
     return true;
+  }
+
+  /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines are added; got
+  /// and freed outside of the lock, which it gives back (rule 41). Throws `std::bad_alloc` if the deadlines have no room.
+  template <class Lock>
+  [[gnu::noinline, gnu::cold]] static void make_room(Lock& lock, shard<P>& s, std::size_t more) {
+    std::size_t const buckets = s.table.wanted(), room = s.deadlines.wanted(more);
+    lock.unlock();
+    typename decltype(s.table)::storage_type for_flights(buckets);
+    typename decltype(s.deadlines)::storage_type for_deadlines(room);
+    lock.lock();
+    if (for_flights.count() != 0 && s.table.wanted() == buckets) s.table.use(for_flights);
+    if (for_deadlines.count() != 0 && s.deadlines.wanted(more) == room) s.deadlines.use(for_deadlines);
+    bool const short_of_memory = room != 0 && for_deadlines.count() == 0 && !s.deadlines.has_room(more);
+    lock.unlock();
+    if (short_of_memory) throw std::bad_alloc();
   }
 
   void arm_deadline(time_point when) noexcept {

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/retired.hpp>
+
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <new>
+#include <utility>
 
 namespace cacheflight::inline v1::detail {
 
@@ -26,32 +31,57 @@ struct deadline_node {
 };
 
 /// A binary heap of deadlines. All is O(log n), and O(1) for what is armed in order and disarmed before others.
+///
+/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41): its owner gives it
+/// room, and the first few deadlines need none. When it becomes empty it retires its room, if that is large.
 template <class TimePoint>
 class deadline_heap {
  public:
   struct entry {
     TimePoint when;
-    deadline_node* node;
+    deadline_node* node = nullptr;
   };
 
+  using storage_type = storage<entry>;
+
+  explicit deadline_heap(retired_memory& retired) noexcept : retired_(&retired) {}
+  deadline_heap(deadline_heap const&) = delete;  // entries_ may point at first_
+  deadline_heap& operator=(deadline_heap const&) = delete;
+  ~deadline_heap() {
+    if (entries_ != first_) ::operator delete(entries_);
+  }
+
   /// Null if there is none.
-  [[nodiscard]] entry const* top() const noexcept { return entries_.empty() ? nullptr : entries_.data(); }
+  [[nodiscard]] entry const* top() const noexcept { return size_ == 0 ? nullptr : entries_; }
 
   /// `max()` if the node is not armed.
   [[nodiscard]] TimePoint when(deadline_node const& node) const noexcept {
     return node.armed() ? entries_[node.place - 1].when : TimePoint::max();
   }
 
-  /// Makes room for `count` more. Throws `std::bad_alloc`.
-  void reserve(std::size_t count) {
-    if (entries_.capacity() - entries_.size() < count) entries_.reserve(entries_.size() * 2 + count);
+  [[nodiscard]] bool has_room(std::size_t more) const noexcept { return capacity_ - size_ >= more; }
+
+  /// Whether its room is neither too small for `more` nor far too large.
+  [[nodiscard]] bool fits(std::size_t more) const noexcept {
+    return has_room(more) && (capacity_ < large || size_ >= capacity_ / sparse);
   }
 
-  /// Room was reserved.
-  void push(TimePoint when, deadline_node& node) noexcept {
-    entries_.push_back({when, &node});
-    rise(entries_.size() - 1, {when, &node});
+  /// How much room it should have for `more`; 0: as much as it has.
+  [[nodiscard]] std::size_t wanted(std::size_t more) const noexcept {
+    if (fits(more)) return 0;
+    return std::bit_ceil(size_ + more) * (has_room(more) ? 2 : 1);
   }
+
+  /// Takes over the room, which suffices, and leaves the old one in its place.
+  void use(storage_type& room) noexcept {
+    capacity_ = room.count();
+    entry* const old = std::exchange(entries_, room.release());
+    std::copy_n(old, size_, entries_);
+    if (old != first_) room.reset(old);
+  }
+
+  /// There is room.
+  void push(TimePoint when, deadline_node& node) noexcept { rise(size_++, {when, &node}); }
 
   /// Does nothing if the node is not armed.
   void remove(deadline_node& node) noexcept {
@@ -62,11 +92,17 @@ class deadline_heap {
   void take_out(deadline_node& node) noexcept {
     std::size_t const hole = node.place - 1;
     node.place = 0;
-    entry const last = entries_.back();
-    entries_.pop_back();
-    if (hole == entries_.size()) return;
+    entry const last = entries_[--size_];
+    if (size_ == 0 && capacity_ >= large) [[unlikely]]
+      retire();
+    if (hole == size_) return;
     if (hole != 0 && before(last, entries_[(hole - 1) / 2])) rise(hole, last);
     else sink(hole, last);
+  }
+
+  [[gnu::noinline, gnu::cold]] void retire() noexcept {
+    retired_->retire(std::exchange(entries_, first_));
+    capacity_ = first_count;
   }
 
   [[nodiscard]] static bool before(entry const& a, entry const& b) noexcept {
@@ -86,8 +122,8 @@ class deadline_heap {
   void sink(std::size_t at, entry const e) noexcept {
     for (;;) {
       std::size_t child = 2 * at + 1;
-      if (child >= entries_.size()) break;
-      if (child + 1 < entries_.size() && before(entries_[child + 1], entries_[child])) ++child;
+      if (child >= size_) break;
+      if (child + 1 < size_ && before(entries_[child + 1], entries_[child])) ++child;
       if (!before(entries_[child], e)) break;
       set(at, entries_[child]);
       at = child;
@@ -95,7 +131,13 @@ class deadline_heap {
     set(at, e);
   }
 
-  std::vector<entry> entries_;
+  static constexpr std::size_t first_count = 4;
+  static constexpr std::size_t large = 1024, sparse = 8;  // what is worth giving back
+
+  entry* entries_ = first_;
+  std::size_t size_ = 0, capacity_ = first_count;
+  entry first_[first_count] = {};  // until there are more
+  retired_memory* retired_;
 };
 
 }  // namespace cacheflight::inline v1::detail

@@ -9,6 +9,7 @@
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/list.hpp>
 #include <cacheflight/detail/recycling.hpp>
+#include <cacheflight/detail/retired.hpp>
 #include <cacheflight/options.hpp>
 
 #include <any>
@@ -244,19 +245,19 @@ template <class P>
 struct alignas(64) shard {
   using time_point = typename P::clock::time_point;
 
-  explicit shard(core<P>* owner_) noexcept : owner(owner_) {}
+  explicit shard(core<P>* owner_) noexcept : table(mutex), owner(owner_), deadlines(mutex) {}
 
-  typename P::mutex mutex;
-  bool gone = false;           // the group is being destroyed: no call leads any more
-  bool silent = false;         // it was destroyed: no event is delivered any more
-  std::uint32_t outcalls = 0;  // calls of user code under way that the group's destructor waits for
+  [[no_unique_address]] retiring_mutex<typename P::mutex> mutex;
+  bool gone = false;          // the group is being destroyed: no call leads any more
+  bool silent = false;        // it was destroyed: no event is delivered any more
+  std::uint32_t waiters = 0;  // with those two in what the mutex leaves free
   std::uint64_t hits = 0, misses = 0, resolved = 0;
-  std::uint64_t waiters = 0;
   std::uint64_t living = 0;       // flights for which `ended` counts
   flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
-  countdown ended;  // closed when the group goes
+  countdown ended;             // closed when the group goes
+  std::uint32_t outcalls = 0;  // calls of user code under way that the group's destructor waits for
   std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
   std::uint64_t detached = 0;
   std::uint64_t max_keys_rejected = 0, type_mismatches = 0;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/retired.hpp>
+
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <new>
 #include <utility>
 
 namespace cacheflight::inline v1::detail {
@@ -22,16 +24,21 @@ struct table_links {
 };
 
 /// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without
-/// hashing or comparing. When memory for more buckets is short the chains grow instead. It looks at the upper half of
-/// the hash; the lower is somebody else's.
+/// hashing or comparing. It looks at the upper half of the hash; the lower is somebody else's.
+///
+/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41). Its owner asks whether
+/// it `fits`, and gives it other buckets; without them, the chains grow. When it becomes empty it retires its buckets,
+/// if they are many.
 template <class Flight>
 class flight_table {
  public:
-  flight_table() = default;
+  using storage_type = storage<Flight*>;
+
+  explicit flight_table(retired_memory& retired) noexcept : retired_(&retired) {}
   flight_table(flight_table const&) = delete;  // buckets_ may point at first_
   flight_table& operator=(flight_table const&) = delete;
   ~flight_table() {
-    if (mask_ >= first_count) delete[] buckets_;
+    if (!small()) ::operator delete(buckets_);
   }
 
   /// Can be read at any time by any thread.
@@ -45,8 +52,30 @@ class flight_table {
     return nullptr;
   }
 
+  /// Whether the buckets are neither too few for one more nor far too many.
+  [[nodiscard]] bool fits() const noexcept { return size() <= mask_ && (mask_ < many - 1 || size() >= mask_ / sparse); }
+
+  /// How many buckets it should have for one more; 0: as many as it has.
+  [[nodiscard]] std::size_t wanted() const noexcept {
+    if (fits() || (size() > mask_ && mask_ >= largest_mask)) return 0;
+    if (size() > mask_) return (std::size_t{mask_} + 1) * 2;
+    return std::bit_ceil(size() + first_count) * 2;
+  }
+
+  /// Takes over the buckets, and leaves its old ones in their place.
+  void use(storage_type& buckets) noexcept {
+    std::size_t const old_mask = std::exchange(mask_, static_cast<std::uint32_t>(buckets.count() - 1));
+    Flight** const old = std::exchange(buckets_, buckets.release());
+    for (std::size_t i = 0; i <= old_mask; ++i)
+      for (Flight* f = std::exchange(old[i], nullptr); f;) {
+        Flight* const next = f->next_in_bucket;
+        push(bucket(f->hash), *f);
+        f = next;
+      }
+    if (old != first_) buckets.reset(old);
+  }
+
   void insert(Flight& f) noexcept {
-    if (size() > mask_) grow();
     push(bucket(f.hash), f);
     count(+1);
   }
@@ -55,6 +84,8 @@ class flight_table {
     *f.link = f.next_in_bucket;
     if (f.next_in_bucket) f.next_in_bucket->link = f.link;
     count(-1);
+    if (mask_ >= many - 1 && size() == 0) [[unlikely]]
+      retire();
   }
 
   /// `visit` may unlink the flight it is given, and no other.
@@ -66,6 +97,7 @@ class flight_table {
 
  private:
   static constexpr std::uint32_t first_count = 8;
+  static constexpr std::uint32_t many = 1024, sparse = 8;  // what is worth giving back: from `many` buckets on
   static constexpr std::uint32_t largest_mask = std::numeric_limits<std::uint32_t>::max() / 2;
 
   [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
@@ -81,26 +113,18 @@ class flight_table {
     *at = &f;
   }
 
-  void grow() noexcept {
-    if (mask_ >= largest_mask) return;
-    std::size_t const count = (std::size_t{mask_} + 1) * 2;
-    Flight** const larger = new (std::nothrow) Flight*[count]();
-    if (!larger) return;
-    std::size_t const old_mask = std::exchange(mask_, static_cast<std::uint32_t>(count - 1));
-    Flight** const old = std::exchange(buckets_, larger);
-    for (std::size_t i = 0; i <= old_mask; ++i)
-      for (Flight* f = old[i]; f;) {
-        Flight* const next = f->next_in_bucket;
-        push(bucket(f->hash), *f);
-        f = next;
-      }
-    if (old_mask >= first_count) delete[] old;
+  [[nodiscard]] bool small() const noexcept { return mask_ < first_count; }
+
+  [[gnu::noinline, gnu::cold]] void retire() noexcept {
+    retired_->retire(std::exchange(buckets_, first_));
+    mask_ = first_count - 1;
   }
 
   std::atomic<std::uint32_t> size_{0};
   std::uint32_t mask_ = first_count - 1;
   Flight** buckets_ = first_;
   Flight* first_[first_count] = {};  // until they are too few; no allocation's neighbour is in their cache line
+  retired_memory* retired_;
 };
 
 }  // namespace cacheflight::inline v1::detail

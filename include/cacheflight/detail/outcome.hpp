@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/process.hpp>
 
 #include <exception>
 #include <memory>
@@ -45,14 +46,6 @@ class finish_guard {
  private:
   waiter<P>& waiter_;
 };
-
-/// "You were cancelled". Making the first one allocates, so a call that can be cancelled asks for it before it enters;
-/// the copies that are thrown then cannot turn into `std::bad_alloc` (rule 10).
-template <class Error>
-[[nodiscard]] Error const& ready_made() {
-  static Error const one;
-  return one;
-}
 
 /// Lets a waiter leave when a `std::stop_token` says so.
 template <class P>

@@ -7,9 +7,12 @@
 // Not under the sanitizers, which could not tell a block's lives apart; nor where CACHEFLIGHT_NO_RECYCLING is defined, in
 // all translation units of a program or in none.
 
+#include <cacheflight/detail/process.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -27,6 +30,11 @@ namespace cacheflight::inline v1::detail {
 
 /// A thread's blocks: at most `depth` of each size. Sizes are multiples of 8, so that what is aligned to 16 bytes, whose
 /// size is a multiple of 16, only meets blocks that were asked for with such a size, which have that alignment.
+///
+/// A thread has a cache from the first block that it gives back until its thread-locals have been destroyed, if there is
+/// memory for one. Neither taking nor giving back fails for want of it, and giving back does not ask the program's own
+/// `operator new`, whose new-handler may be the end of it. Hence no `thread_local` with a destructor: the C library ends
+/// the process if it cannot note it.
 class block_cache {
  public:
   static constexpr std::size_t step = 8, largest = 512, depth = 4;
@@ -38,7 +46,7 @@ class block_cache {
 
   /// Room for `size` bytes, at most `largest`, aligned for what needs no `std::align_val_t`. Throws `std::bad_alloc`.
   [[nodiscard]] static void* take(std::size_t size) {
-    stack& s = mine.of_size(size);
+    stack& s = mine->of_size(size);
     if (!s.top) return ::operator new(rounded(size));
     --s.count;
     return std::exchange(s.top, s.top->below);
@@ -46,10 +54,10 @@ class block_cache {
 
   /// What `take` gave for the same size, on any thread.
   static void give_back(void* block, std::size_t size) noexcept {
-    stack& s = mine.of_size(size);
-    if (s.count == depth || mine.state != open) [[unlikely]] {
-      if (s.count == depth || !mine.begin()) return ::operator delete(block);
+    if (mine->of_size(size).count == depth) [[unlikely]] {
+      if (mine != &none || !begin()) return ::operator delete(block);
     }
+    stack& s = mine->of_size(size);
     s.top = ::new (block) link{s.top};
     ++s.count;
   }
@@ -60,38 +68,48 @@ class block_cache {
   };
   struct stack {
     link* top = nullptr;
-    std::uint32_t count = 0;
-  };
-  enum phase : std::uint8_t { fresh, open, over };
-
-  /// Frees what is left when the thread ends. Blocks that are given back even later are freed at once.
-  struct closer {
-    ~closer() {
-      mine.state = over;
-      for (stack& s : mine.of) {
-        while (s.top) ::operator delete(std::exchange(s.top, s.top->below));
-        s.count = 0;
-      }
-    }
+    std::size_t count = 0;
   };
 
-  /// The thread's first block. False: the thread is about to end.
-  [[nodiscard]] bool begin() noexcept {
-    if (state == over) return false;
-    static thread_local closer at_exit;
-    (void)&at_exit;
-    state = open;
+  block_cache() = default;
+  struct full {};
+  /// Has nothing, and takes nothing.
+  constexpr explicit block_cache(full) noexcept {
+    for (stack& s : of) s.count = depth;
+  }
+  block_cache(block_cache const&) = delete;
+  block_cache& operator=(block_cache const&) = delete;
+  ~block_cache() = default;
+
+  /// The thread's first block. False: there is no memory for a cache, or the thread is about to end.
+  [[nodiscard, gnu::noinline, gnu::cold]] static bool begin() noexcept {
+    void* const memory = std::malloc(sizeof(block_cache));
+    if (!memory) return false;
+    auto* const fresh = ::new (memory) block_cache;
+    if (!thread_end<end>::note(fresh)) return std::free(memory), false;
+    mine = fresh;
     return true;
+  }
+
+  /// When the thread ends: frees what is left. Blocks that are given back even later are freed at once.
+  static void end(void* cache) noexcept {
+    auto* const ending = static_cast<block_cache*>(cache);
+    if (mine == ending) mine = &closed;
+    for (stack& s : ending->of)
+      while (s.top) ::operator delete(std::exchange(s.top, s.top->below));
+    std::free(cache);
   }
 
   [[nodiscard]] stack& of_size(std::size_t size) noexcept { return of[(size - 1) / step]; }
 
   std::array<stack, largest / step> of{};
-  phase state = fresh;
 
-  static thread_local constinit block_cache mine;
+  static block_cache none, closed;  // of a thread that has no cache yet, or no longer
+  static thread_local constinit block_cache* mine;
 };
-inline thread_local constinit block_cache block_cache::mine{};
+inline constinit block_cache block_cache::none{block_cache::full()};
+inline constinit block_cache block_cache::closed{block_cache::full()};
+CACHEFLIGHT_STATIC_TLS inline thread_local constinit block_cache* block_cache::mine = &block_cache::none;
 
 #ifdef CACHEFLIGHT_NO_RECYCLING
 inline constexpr bool recycles = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/process.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -108,7 +109,7 @@ class inline_caller : public waiter<P> {
     /// Never the same twice: each thread takes them from a block of its own.
     [[nodiscard]] static std::uint64_t next_number() noexcept {
       static constinit std::atomic<std::uint64_t> blocks{0};
-      static thread_local constinit std::uint64_t last = 0;
+      CACHEFLIGHT_STATIC_TLS static thread_local constinit std::uint64_t last = 0;
       if (last % block == 0) last = blocks.fetch_add(1, std::memory_order_relaxed) * block;
       return ++last;
     }
@@ -123,8 +124,8 @@ class inline_caller : public waiter<P> {
 
   std::uint64_t start_ = 0;  // the number under which it started its task; 0: it has not
 
-  static inline thread_local constinit typename waiter<P>::waiters* queue = nullptr;
-  static inline thread_local constinit starting* innermost = nullptr;
+  CACHEFLIGHT_STATIC_TLS static inline thread_local constinit typename waiter<P>::waiters* queue = nullptr;
+  CACHEFLIGHT_STATIC_TLS static inline thread_local constinit starting* innermost = nullptr;
 };
 
 }  // namespace cacheflight::inline v1::detail
