@@ -52,7 +52,7 @@ class wrapped {
   /// The key that a call with these arguments has, for `cancel` and `has`: `make_key(prefix, args...)`.
   template <class... Args>
   [[nodiscard]] std::string key(Args const&... args) const {
-    return make_key(prefix_, args...);
+    return cacheflight::make_key(prefix_, args...);
   }
 
  private:
