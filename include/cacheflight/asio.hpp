@@ -974,8 +974,9 @@ template <class Executor, class F>
 /// `void`. The handler runs once, on its associated executor (`executor` if it has none), never inside this call; all
 /// memory of the operation, obtained from its associated allocator, is freed before. The task runs on `executor`. Bind
 /// arguments with `std::bind_front`. Per-operation cancellation: total, partial and terminal, with
-/// `caller_cancelled_error`. A null task throws `std::invalid_argument`; every other error of the call reaches the
-/// handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
+/// `caller_cancelled_error`. A null task throws `std::invalid_argument`, a key that is refused what `group::run` says;
+/// every other error of the call reaches the handler, except that `std::bad_alloc` is thrown when there is no memory to
+/// reach it.
 ///
 /// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy
 /// tokens (`deferred`, `use_awaitable`) until it is awaited.

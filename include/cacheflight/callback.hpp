@@ -17,8 +17,8 @@
 /// throws, also when it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
-/// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
-/// memory, are thrown by `start`.
+/// `max_keys_error`, reach the callback as well; only a null task or callback, a key that is refused (see `group::run`),
+/// and `std::bad_alloc` for the call's own memory, are thrown by `start`.
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>

@@ -156,8 +156,8 @@ class basic_group {
     requires(!detail::options_argument<F>)
   [[nodiscard(
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
-      "it")]] auto
-  run(K&& key, F&& task, Args&&... args) {
+      "it")]]
+  auto run(K&& key, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -166,15 +166,15 @@ class basic_group {
   template <class K, class F, class... Args>
   [[nodiscard(
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
-      "it")]] auto
-  run(K&& key, run_options opts, F&& task, Args&&... args) {
+      "it")]]
+  auto run(K&& key, run_options opts, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), std::move(opts),
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
   /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the
   /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
-  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls.
+  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls. Throws at once what `run` throws at once.
   template <class K, class F, class Callback>
     requires(!detail::options_argument<F>)
   void start(K&& key, F&& task, Callback&& callback) {
