@@ -142,7 +142,8 @@ void append_part(std::string& key, T const& part) {
 ///   bytes become `#` and the SHA-256 of the text, so that whoever chooses the text cannot make it meet another;
 /// - an integer: its digits, whatever its type; `bool`: `true` or `false`;
 /// - `std::optional` of these: its value's part, or `null`; refused if the value can be `null` itself;
-/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these.
+/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these: all that tells
+///   two of its values apart.
 /// Other types are refused at compile time.
 ///
 /// The key is printable ASCII. It is not secret: see `<cacheflight/redact.hpp>` before you log it.
