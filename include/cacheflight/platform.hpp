@@ -142,13 +142,13 @@ class thread_driver {
 
   void loop(deadline_work<Clock>& work) noexcept {
     for (bool last_rounds = false;;) {
-      wake_.store(time_point::max(), std::memory_order_release);
+      wake_.store((time_point::max)(), std::memory_order_release);
       time_point const next = work.run_due();
       std::unique_lock lock(mutex_);
       if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
         if (!std::exchange(last_rounds, true)) continue;  // this round's answer may be older than close()
-        if (wake_.load(std::memory_order_relaxed) == time_point::max()) {
+        if (wake_.load(std::memory_order_relaxed) == (time_point::max)()) {
           up_.store(false, std::memory_order_relaxed);
           done_ = true;
           changed_.notify_all();
@@ -159,7 +159,7 @@ class thread_driver {
       }
       while (closed_ == lingers_) {
         time_point const wake = wake_.load(std::memory_order_relaxed);
-        if (wake == time_point::max()) changed_.wait(lock);
+        if (wake == (time_point::max)()) changed_.wait(lock);
         else if (Clock::now() < wake) changed_.wait_until(lock, wake);
         else break;
       }
@@ -169,7 +169,7 @@ class thread_driver {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::atomic<time_point> wake_{time_point::max()};
+  std::atomic<time_point> wake_{(time_point::max)()};
   std::atomic<bool> up_{false};
   std::thread thread_;
   bool closed_ = false, lingers_ = false, done_ = false;

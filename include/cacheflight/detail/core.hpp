@@ -149,7 +149,7 @@ class core final : public deadline_work<typename P::clock> {
         }
         if (timed) s.deadlines.reserve(1);
         ++s.hits;
-        bool const armed = arms && wait_until == time_point::max();
+        bool const armed = arms && wait_until == (time_point::max)();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
         if (events_) ++f->emitting_;
         std::size_t const waiters = f->waiters_;
@@ -157,7 +157,7 @@ class core final : public deadline_work<typename P::clock> {
         if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
         arm_deadline(wait_until);
         if (!events_) return {admission::joined};
-        emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+        deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
         return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};
       }
       if (fresh.flight_ && timed) s.deadlines.reserve(2);
@@ -182,15 +182,15 @@ class core final : public deadline_work<typename P::clock> {
       ++s.misses;
       ++s.living;
       s.table.insert(f);
-      if (until != time_point::max()) s.deadlines.push(until, f);
+      if (until != (time_point::max)()) s.deadlines.push(until, f);
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
       f.emitting_ = events_ ? 1 : 0;
       lock.unlock();
       arm_deadline(until < wait_until ? until : wait_until);
       if (events_) {
         key_view const key = f.key();
-        emit(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
-        emit(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
+        deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
+        deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
         return {admission::leads, end_delivery(f, w, c.ready_to_suspend)};
       }
       return {admission::leads, arms};
@@ -205,8 +205,8 @@ class core final : public deadline_work<typename P::clock> {
   void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
     if (!events_) return;
     std::any const& metadata = metadata_of(c, fresh);
-    emit(event_type::miss, key, 0, 0, {}, no_error, metadata);
-    emit(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
+    deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
   }
 
   /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
@@ -493,9 +493,9 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Everything that is due: deadlines, hand-overs and stop requests that were refused.
   time_point run_due() noexcept override {
-    time_point next = time_point::max();
+    time_point next = (time_point::max)();
     for (std::size_t i = 0; i < count_; ++i) {
-      time_point const due = gone_.load(std::memory_order_acquire) ? time_point::max() : expire(shards_[i]);
+      time_point const due = gone_.load(std::memory_order_acquire) ? (time_point::max)() : expire(shards_[i]);
       bool const waits = try_again(shards_[i]);
       if (due < next) next = due;
       if (waits) {
@@ -596,7 +596,7 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   void arm_deadline(time_point when) noexcept {
-    if (when != time_point::max()) driver_.arm(when);
+    if (when != (time_point::max)()) driver_.arm(when);
   }
 
   // -- under the shard's lock
@@ -612,7 +612,7 @@ class core final : public deadline_work<typename P::clock> {
     w.queued_ = true;
     ++f.waiters_;
     ++s.waiters;
-    if (wait_until != time_point::max()) s.deadlines.push(wait_until, w);
+    if (wait_until != (time_point::max)()) s.deadlines.push(wait_until, w);
   }
 
   static void strand(list<waiter_type>& where, waiter_type& w) noexcept {
@@ -730,7 +730,7 @@ class core final : public deadline_work<typename P::clock> {
 
   void emit_end(flight_type& f) noexcept {
     auto const end = [&](event_type type, std::exception_ptr const& error) {
-      emit(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
+      deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
     };
     switch (f.why()) {
       case cause::resolved: return end(event_type::task_resolved, no_error);
@@ -758,8 +758,8 @@ class core final : public deadline_work<typename P::clock> {
     else stop_refused(f);
   }
 
-  void emit(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
-            std::exception_ptr const& error, std::any const& metadata) noexcept {
+  void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
+               std::exception_ptr const& error, std::any const& metadata) noexcept {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
@@ -791,7 +791,7 @@ class core final : public deadline_work<typename P::clock> {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
         auto const* const first = s.deadlines.top();
-        if (!first) return time_point::max();
+        if (!first) return (time_point::max)();
         if (first->when > now) return first->when;
         deadline_node* const due = first->node;
         s.deadlines.remove(*due);

@@ -39,7 +39,7 @@ class deadline_heap {
 
   /// `max()` if the node is not armed.
   [[nodiscard]] TimePoint when(deadline_node const& node) const noexcept {
-    return node.armed() ? entries_[node.place - 1].when : TimePoint::max();
+    return node.armed() ? entries_[node.place - 1].when : (TimePoint::max)();
   }
 
   /// Makes room for `count` more. Throws `std::bad_alloc`.

@@ -55,9 +55,9 @@ enum class departure : std::uint8_t { none, left, wait_timed_out };
 /// `start + length`, or `max()` beyond the clock's range.
 template <class TimePoint>
 [[nodiscard]] TimePoint deadline_after(TimePoint start, limit length) noexcept {
-  if (length == no_limit) return TimePoint::max();
-  auto const left = std::chrono::duration_cast<limit>(TimePoint::max() - (start < TimePoint{} ? TimePoint{} : start));
-  return length >= left ? TimePoint::max() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
+  if (length == no_limit) return (TimePoint::max)();
+  auto const left = std::chrono::duration_cast<limit>((TimePoint::max)() - (start < TimePoint{} ? TimePoint{} : start));
+  return length >= left ? (TimePoint::max)() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
 }
 
 template <class P>
