@@ -192,7 +192,7 @@ class basic_group {
   template <class K>
   [[nodiscard]] bool has(K const& key) const {
     return with_probe(key, [this](auto const& probe) {
-      return core_->has(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+      return core_->has(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
 
@@ -206,7 +206,7 @@ class basic_group {
   template <class K>
   bool cancel(K const& key) {
     return with_probe(key, [this](auto const& probe) {
-      return core_->cancel(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+      return core_->cancel(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
 
@@ -260,6 +260,12 @@ class basic_group {
     if constexpr (!std::same_as<Hash, keyed_string_hash> || sizeof(std::size_t) < sizeof h)
       h = (h ^ (h >> 32)) * 0x9e3779b97f4a7c15, h ^= h >> 29;
     return h;
+  }
+
+  /// As a plain `bool`: an `Equal` may return what has operators of its own.
+  template <class Probe>
+  [[nodiscard]] bool same_key(Key const& own, Probe const& probe) const {
+    return static_cast<bool>(equal_(own, probe));
   }
 
   /// `f` of what `key` is looked up by; false if no key of the group can be equal to it.
@@ -326,6 +332,7 @@ class basic_group {
     constexpr auto route = rules::template route<K>();
     using given = std::remove_cvref_t<K>;
     if constexpr (std::same_as<given, Key>) {
+      static_assert(std::constructible_from<Key, K>, "cacheflight: this key cannot be copied into the call: move it");
       return Key(std::forward<K>(key));
     } else if constexpr (route == detail::key_route::number) {
       if (!detail::fits<Key>(key)) detail::refuse_number();
@@ -370,7 +377,7 @@ class basic_group {
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {
-      return fresh.get() ? equal_(own_key(f), own_key(*fresh.get())) : equal_(own_key(f), probe);
+      return fresh.get() ? same_key(own_key(f), own_key(*fresh.get())) : same_key(own_key(f), probe);
     };
     detail::entry const in = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;

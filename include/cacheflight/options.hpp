@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/key.hpp>
 #include <cacheflight/event.hpp>
 
 #include <any>
@@ -76,6 +77,7 @@ class options {
   /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
   template <std::integral Count>
   options& max_keys(Count count) {
+    static_assert(detail::key_number<Count>, "cacheflight: max_keys is a number, not a bool or a character");
     if (std::cmp_less(count, 1))
       throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
     constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)();

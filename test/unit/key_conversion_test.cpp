@@ -266,6 +266,25 @@ TEST(R36_keys, a_type_that_only_converts_to_text_is_compared_and_hashed_as_such)
   EXPECT_EQ(*of_pointers.run(buffer, [&] { return of_pointers.has("a"sv) ? 1 : 0; }), 1);
 }
 
+struct verdict {  // with a say of its own in what `&&` is
+  bool value;
+  explicit operator bool() const { return value; }
+  friend bool operator&&(bool, verdict) { return true; }
+  friend bool operator!(verdict) { return true; }
+};
+struct same_text {
+  verdict operator()(std::string const& a, std::string const& b) const { return {a == b}; }
+};
+struct one_hash {
+  std::size_t operator()(std::string const&) const { return 1; }
+};
+
+TEST(R36_keys, an_equality_may_return_what_has_operators_of_its_own) {
+  cf::basic_group<std::string, one_hash, same_text> flights;
+  EXPECT_EQ(*flights.run("a", [&] { return flights.has("a") && !flights.has("b") && !flights.cancel("b") ? 1 : 0; }),
+            1);
+}
+
 struct handle {  // `&` gives the address of what it wraps
   long padding[2] = {};
   int raw = 7;

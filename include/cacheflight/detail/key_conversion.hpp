@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace cacheflight::inline v1::detail {
 
@@ -40,6 +41,8 @@ template <class... T>
 inline constexpr bool views_text<std::variant<T...>> = ((views_text<T> || points_at_text<T>) || ...);
 template <class T>
 inline constexpr bool views_text<std::optional<T>> = views_text<T> || points_at_text<T>;
+template <class T, class Allocator>
+inline constexpr bool views_text<std::vector<T, Allocator>> = views_text<T> || points_at_text<T>;
 template <class T, std::size_t N>
 inline constexpr bool views_text<std::array<T, N>> = views_text<T> || points_at_text<T>;
 
