@@ -137,10 +137,12 @@ class task_flight final : public keyed_flight<P, Key> {
   task_flight(K&& key, std::any&& metadata, Task&& task, Executor const& leader)
       : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)),
         task_(std::move(task)),
-        place_(std::in_place, executor_of(task_->function(), leader)),
+        place_(std::in_place, asio_front::executor_of(task_->function(), leader)),
         context_(context_guard::of(place_->executor)) {}
 
-  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(typename result::value_type); }
+  [[nodiscard]] std::type_info const& type() const noexcept override {
+    return detail::type_of<typename result::value_type>();
+  }
 
   /// The caller is the leader's waiter, which keeps the flight alive meanwhile.
   void start() noexcept {
@@ -148,7 +150,8 @@ class task_flight final : public keyed_flight<P, Key> {
     std::exception_ptr failure;
     bool under_way = false;  // somebody else hands the task over
     try {
-      under_way = place_->shared && with_strand(place_->executor, [&](auto const& found) { return relay(found); });
+      under_way =
+          place_->shared && asio_front::with_strand(place_->executor, [&](auto const& found) { return relay(found); });
       if (!under_way) spawn(drive(reference(this)));
     } catch (...) {
       failure = std::current_exception();
@@ -168,7 +171,7 @@ class task_flight final : public keyed_flight<P, Key> {
     bool asked = true;
     if (place_->serial) {
       try {
-        with_strand(place_->executor, [&]<class Found>(Found const& ex) {
+        asio_front::with_strand(place_->executor, [&]<class Found>(Found const& ex) {
           stopper stop{referred()};
           if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
           else net::post(ex, std::move(stop));
@@ -204,10 +207,13 @@ class task_flight final : public keyed_flight<P, Key> {
 
   struct stopper {
     flight_reference flight;
+#pragma push_macro("emit")  // Qt's
+#undef emit
     void operator()() {
       flight->asked_.store(true, std::memory_order_relaxed);
       flight->signal_.emit(net::cancellation_type::all);
     }
+#pragma pop_macro("emit")
   };
 
   /// See `with_strand`.
@@ -278,7 +284,7 @@ class task_flight final : public keyed_flight<P, Key> {
   template <class Found>
   [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
-      if (found.running_in_this_thread() || runs_here(found.get_inner_executor())) return false;
+      if (found.running_in_this_thread() || asio_front::runs_here(found.get_inner_executor())) return false;
       auto on_its_way = detail::make_shared_recycled<launching>(this);
       try {
         net::post(found.get_inner_executor(), start_on<Found>{found, on_its_way});
@@ -440,7 +446,7 @@ class caller : public waiter<P>, private context_guard::parked {
   [[nodiscard]] std::shared_ptr<T const> outcome() {
     unwatch();
     finish_guard<P> const at_exit(*this);
-    if (this->how_left() != departure::left) return outcome_of<T>(*this);
+    if (this->how_left() != departure::left) return detail::outcome_of<T>(*this);
     if (failure_) std::rethrow_exception(failure_);
     throw ready_made<caller_cancelled_error>();
   }
@@ -448,7 +454,7 @@ class caller : public waiter<P>, private context_guard::parked {
   /// Posts the caller's turn to its executor. False: refused, nothing has changed.
   template <class Executor, class Allocator>
   [[nodiscard]] bool post_turn(Executor ex, Allocator const& allocator) noexcept {
-    return with_strand(ex, [&]<class Found>(Found const& found) {
+    return asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
       if constexpr (is_strand<Found>)
         return submit([&] { net::post(found.get_inner_executor(), turn<Allocator, Found>(this, allocator, found)); });
       else return submit([&] { net::post(found, turn<Allocator>(this, allocator)); });
@@ -646,7 +652,7 @@ class batch {
   /// False: refused.
   [[nodiscard]] static bool post(reference const& whole) noexcept {
     try {
-      with_strand(whole->executor_, [&]<class Found>(Found const& found) {
+      asio_front::with_strand(whole->executor_, [&]<class Found>(Found const& found) {
         if constexpr (is_strand<Found>) net::post(found.get_inner_executor(), turns_on<Found>{another(whole), found});
         else net::post(found, turns{another(whole)});
       });
@@ -749,7 +755,7 @@ void enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run
   using P = typename Group::platform_type;
   using flight_type = task_flight<P, typename Group::key_type, Task, Answer, AwaitableExecutor>;
   auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader); };
-  if (access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build) ==
+  if (access::enter(flights, key, w, opts, detail::type_of<typename result_of_answer<Answer>::value_type>(), build) ==
       admission::leads)
     static_cast<flight_type*>(w.joined())->start();
 }
@@ -763,7 +769,7 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   caller_type self(co_await net::this_coro::executor);
   auto const cancellation = co_await net::this_coro::cancellation_state;
   bool const throws = co_await net::this_coro::throw_if_cancelled();
-  enter<Answer, Executor>(*flights, key, self, opts, task, self.executor());
+  asio_front::enter<Answer, Executor>(*flights, key, self, opts, task, self.executor());
   self.watch(opts.stop_token());
   if (throws && cancellation.cancelled() != net::cancellation_type::none) throw ready_made<caller_cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
@@ -899,7 +905,8 @@ struct initiate_run {
     auto* const self = caller_type::make(std::decay_t<Handler>(std::forward<Handler>(handler)), io);
     std::exception_ptr failure;
     try {
-      enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
+      asio_front::enter<typename awaitable::answer>(*flights, key, *self, opts, task,
+                                                    typename awaitable::executor_type(io));
       self->watch(opts.stop_token());
     } catch (...) {
       failure = std::current_exception();
@@ -967,8 +974,9 @@ template <class Executor, class F>
 /// `void`. The handler runs once, on its associated executor (`executor` if it has none), never inside this call; all
 /// memory of the operation, obtained from its associated allocator, is freed before. The task runs on `executor`. Bind
 /// arguments with `std::bind_front`. Per-operation cancellation: total, partial and terminal, with
-/// `caller_cancelled_error`. A null task throws `std::invalid_argument`; every other error of the call reaches the
-/// handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
+/// `caller_cancelled_error`. A null task throws `std::invalid_argument`, a key that is refused what `group::run` says;
+/// every other error of the call reaches the handler, except that `std::bad_alloc` is thrown when there is no memory to
+/// reach it.
 ///
 /// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy
 /// tokens (`deferred`, `use_awaitable`) until it is awaited.

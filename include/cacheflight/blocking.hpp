@@ -75,7 +75,7 @@ class blocked_caller final : public waiter<P> {
   [[nodiscard]] std::shared_ptr<T const> outcome() {
     finish_guard<P> const at_exit(*this);
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-    return outcome_of<T>(*this);
+    return detail::outcome_of<T>(*this);
   }
 
  private:
@@ -108,7 +108,8 @@ struct front<Returned> {
     auto const& stop = opts.stop_token();
     if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
     auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task)); };
-    auto const admitted = detail::access::enter(flights, key, self, opts, typeid(typename result::value_type), build);
+    auto const admitted =
+        detail::access::enter(flights, key, self, opts, detail::type_of<typename result::value_type>(), build);
     {
       std::optional<std::stop_callback<detail::leave_on_stop<P>>> on_stop;
       if (stop.stop_possible()) on_stop.emplace(stop, detail::leave_on_stop<P>{&self});

@@ -17,8 +17,8 @@
 /// throws, also when it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
-/// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
-/// memory, are thrown by `start`.
+/// `max_keys_error`, reach the callback as well; only a null task or callback, a key that is refused (see `group::run`),
+/// and `std::bad_alloc` for the call's own memory, are thrown by `start`.
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
@@ -197,7 +197,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     if (has_task_) std::destroy_at(&task_);
   }
 
-  [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(value_type); }
+  [[nodiscard]] std::type_info const& type() const noexcept override { return detail::type_of<value_type>(); }
 
   [[nodiscard]] bool request_stop() noexcept override {
     std::stop_source stop(std::nostopstate);
@@ -312,7 +312,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     auto const build = [&](K& k) { return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task)); };
     entry in;
     try {
-      in = access::enter_suspended(flights, key, *self, opts, typeid(typename result::value_type), build,
+      in = access::enter_suspended(flights, key, *self, opts, detail::type_of<typename result::value_type>(), build,
                                    !stop.stop_possible());
     } catch (...) {
       if (!self->rare_) self->rare_ = std::make_unique<rare>();
@@ -385,7 +385,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     } else if constexpr (is_scheduled<F>) {
       std::shared_ptr<turn> mine;
       try {
-        mine = make_shared_recycled<turn>(this);
+        mine = detail::make_shared_recycled<turn>(this);
         auto scheduler = callback_.scheduler;
         scheduler(work(mine));
       } catch (...) {

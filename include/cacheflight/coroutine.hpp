@@ -58,10 +58,11 @@ decltype(auto) awaiter_of(A&& a) {
 
 /// What any coroutine may await; `asio::awaitable` is not.
 template <class A>
-concept awaitable = has_await_ready<A> && awaiter<std::remove_reference_t<decltype(awaiter_of(std::declval<A>()))>>;
+concept awaitable =
+    has_await_ready<A> && awaiter<std::remove_reference_t<decltype(coroutine_front::awaiter_of(std::declval<A>()))>>;
 
 template <awaitable A>
-using answer_of = decltype(awaiter_of(std::declval<A>()).await_resume());
+using answer_of = decltype(coroutine_front::awaiter_of(std::declval<A>()).await_resume());
 
 /// A coroutine that belongs to nobody: starts at once, frees itself.
 struct detached {
@@ -209,7 +210,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     typename inline_caller<P>::starting start(*this);
     entry in;
     try {
-      in = access::enter_suspended(*flights_, key_, *this, opts, typeid(typename result::value_type), build,
+      in = access::enter_suspended(*flights_, key_, *this, opts, detail::type_of<typename result::value_type>(), build,
                                    !stop.stop_possible(),
                                    !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
     } catch (...) {
@@ -235,7 +236,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       ~at_exit() { op.finish_turn(); }
     } const guard{*this};
     if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-    return static_cast<typename result::type>(outcome_of<typename result::value_type>(*this));
+    return static_cast<typename result::type>(detail::outcome_of<typename result::value_type>(*this));
   }
 
   [[nodiscard]] void const* place() const noexcept override {

@@ -49,7 +49,7 @@ template <class Key, class Hash, class Equal, class Platform, class K, class F>
 template <class Key, class Hash, class Equal, class Platform, class K, class F>
   requires(!detail::options_argument<F>)
 [[nodiscard]] auto run_future(basic_group<Key, Hash, Equal, Platform>& flights, K&& key, F&& task) {
-  return run_future(flights, std::forward<K>(key), run_options{}, std::forward<F>(task));
+  return cacheflight::run_future(flights, std::forward<K>(key), run_options{}, std::forward<F>(task));
 }
 
 }  // namespace cacheflight::inline v1

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/key_conversion.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/event.hpp>
@@ -70,7 +71,8 @@ class keyed_flight : public flight<P> {
 
  protected:
   template <class K>
-  keyed_flight(K&& key, std::any&& metadata) : flight<P>(std::move(metadata)), key_(Key(std::forward<K>(key))) {}
+  keyed_flight(K&& key, std::any&& metadata)
+      : flight<P>(std::move(metadata)), key_(detail::made_key<Key>(std::forward<K>(key))) {}
 
  private:
   Key key_;
@@ -90,20 +92,30 @@ struct access;
 /// 33), coroutines and callbacks without a scheduler that a time limit has resumed, and stop callbacks among it. So do
 /// not hold then what these need.
 ///
-/// `Key` is any equality-comparable type that can be moved. With a string-like key the bytes are what counts, and calls
-/// with `std::string_view` or literals look up without building a string. `Hash` and `Equal` run under a lock and must
-/// not call the group; if both have `is_transparent`, other types than `Key` can be looked up. Copying a `Key` for an
-/// exception happens outside of locks.
+/// `Key` is any equality-comparable type that can be moved and owns what it compares. With a string-like key the bytes
+/// are what counts, and calls with `std::string_view` or literals look up without building a string; a string-like type
+/// with an `==` and a `std::hash` of its own keeps them. `Hash` and `Equal` run under a lock and must not call the
+/// group. Copying a `Key` for an exception happens outside of locks.
+///
+/// What is given for a key (rule 36) is a `Key`, or becomes one only if nothing can be lost: any integer for an integer
+/// (see `run` for values that do not fit); text for text; for other classes what converts to them implicitly, without
+/// narrowing or slicing. Bool, characters, floating-point numbers, pointers, enumerations, `std::pair`, `std::tuple`,
+/// `std::optional` and `std::chrono`'s types must be a `Key`. If both `Hash` and `Equal` have `is_transparent`, what
+/// they take without narrowing it is looked up as it is, and a key is made of it by a constructor, explicit ones
+/// included. All else is refused at compile time, `nullptr` always.
 template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
 class basic_group {
-  static_assert(!std::is_pointer_v<Key> || !detail::string_like<Key>,
-                "cacheflight: pointers do not own their text; use std::string keys");
+  static_assert(std::is_object_v<Key> && std::same_as<Key, std::decay_t<Key>>,
+                "cacheflight: Key is a plain type: no reference, no array, not const");
+  static_assert(!detail::points_at_text<Key>, "cacheflight: pointers do not own their text; use std::string keys");
+  static_assert(!detail::views_text<Key>, "cacheflight: views do not own their text; use std::string keys");
   static_assert(
       requires(Hash const& hash, Equal const& equal, Key const& key) {
         static_cast<std::uint64_t>(hash(key));
         static_cast<bool>(equal(key, key));
       },
-      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own");
+      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own (for a class whose "
+      "text is all that counts: cacheflight::keyed_string_hash and cacheflight::string_equal)");
 
  public:
   using key_type = Key;            ///< What flights are told apart by.
@@ -131,13 +143,15 @@ class basic_group {
   /// `std::stop_token` it gets one. Prefer a function with bound arguments to a capturing lambda written inside a
   /// `co_await` expression: g++ 12 destroys such a closure twice.
   ///
-  /// The key is bound like an argument: a `std::string` is copied or moved into the call, a `std::string_view` or
-  /// literal is borrowed until the call has been awaited; only a caller that leads makes a key of it.
+  /// The key is bound like an argument: what owns its text, a `std::string` or a `char` buffer, is copied or moved into
+  /// the call; a `std::string_view`, `char const*` or literal is borrowed until the call has been awaited; only a caller
+  /// that leads makes a key of it. A `char` pointer or buffer is text up to its first zero.
   ///
   /// Errors, where the front delivers them: what the task threw, unchanged (rule 7); `timeout_error`,
   /// `cancelled_error`, `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could neither join
-  /// nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call alone (rule 31). A null
-  /// task throws `std::invalid_argument` at once.
+  /// nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call alone (rule 31). Thrown at
+  /// once, by this function itself in every front, before there is a call: `std::invalid_argument` for a null task or a
+  /// null `char const*` as a key, `std::out_of_range` for an integer that is no value of the group's key type.
   ///
   /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight and its
   /// result (which each thread recycles), to lead.
@@ -161,7 +175,7 @@ class basic_group {
 
   /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the
   /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
-  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls.
+  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls. Throws at once what `run` throws at once.
   template <class K, class F, class Callback>
   requires(!detail::options_argument<F>) void start(K&& key, F&& task, Callback&& callback) {
     begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task), std::forward<Callback>(callback));
@@ -173,11 +187,12 @@ class basic_group {
     begin(std::forward<K>(key), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
   }
 
-  /// Whether a joinable flight has the key now.
+  /// Whether a joinable flight has the key now; false for an integer that is no value of the key type. Throws what
+  /// hashing, comparing and converting the key throw, and `std::invalid_argument` for a null `char const*`.
   template <class K>
   [[nodiscard]] bool has(K const& key) const {
     return with_probe(key, [this](auto const& probe) {
-      return core_->has(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+      return core_->has(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
 
@@ -187,11 +202,11 @@ class basic_group {
 
   /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is free and
   /// the outcome of every waiter is `cancelled_error`; the task has been asked to stop, and what it still yields is
-  /// dropped (rules 13 and 15). Returns false if no joinable flight had the key.
+  /// dropped (rules 13 and 15). Returns false if no joinable flight had the key. Throws what `has` throws.
   template <class K>
   bool cancel(K const& key) {
     return with_probe(key, [this](auto const& probe) {
-      return core_->cancel(hash_of(probe), [&](flight_type const& f) { return equal_(own_key(f), probe); });
+      return core_->cancel(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
 
@@ -217,7 +232,7 @@ class basic_group {
       flight_type const& f = *seen.flight;
       std::optional<std::chrono::nanoseconds> age, left;
       if (f.started() != time_point()) age = now - f.started();
-      if (seen.until != time_point::max()) left = seen.until - now;
+      if (seen.until != (time_point::max)()) left = seen.until - now;
       up.push_back({std::invoke(name, own_key(f)), f.id(), seen.waiters, age, left});
     });
     return up;
@@ -232,10 +247,7 @@ class basic_group {
   using flight_type = detail::flight<Platform>;
   using keyed_type = detail::keyed_flight<Platform, Key>;
 
-  static constexpr bool transparent = requires {
-    typename Hash::is_transparent;
-    typename Equal::is_transparent;
-  };
+  using rules = detail::key_rules<Key, Hash, Equal>;
 
   [[nodiscard]] static Key const& own_key(flight_type const& f) noexcept {
     return static_cast<keyed_type const&>(f).own_key();
@@ -250,23 +262,25 @@ class basic_group {
     return h;
   }
 
-  /// `key` as what it is looked up by.
-  template <class K, class F>
-  static auto with_probe(K const& key, F&& f) {
-    if constexpr (detail::string_like<Key> && transparent) return f(text_of(key));
-    else if constexpr (std::same_as<K, Key> || transparent) return f(key);
-    else return f(static_cast<Key const&>(Key(key)));
+  /// As a plain `bool`: an `Equal` may return what has operators of its own.
+  template <class Probe>
+  [[nodiscard]] bool same_key(Key const& own, Probe const& probe) const {
+    return static_cast<bool>(equal_(own, probe));
   }
 
-  template <class K>
-  [[nodiscard]] static std::string_view text_of(K const& key) {
-    static_assert(
-        std::convertible_to<K const&, std::string_view>,
-        "cacheflight: this group's keys are text: make one with cacheflight::make_key (<cacheflight/keys.hpp>) or "
-        "std::to_string, or use a basic_group<Key>");
-    if constexpr (std::is_pointer_v<K>)
-      if (!key) throw std::invalid_argument("cacheflight: the key is a null pointer");
-    return key;
+  /// `f` of what `key` is looked up by; false if no key of the group can be equal to it.
+  template <class K, class F>
+  static bool with_probe(K const& key, F&& f) {
+    rules::template require_route<K const&>();
+    constexpr auto route = rules::template route<K const&>();
+    if constexpr (route == detail::key_route::text) return f(detail::text_of_key(key));
+    else if constexpr (route == detail::key_route::same) return f(key);
+    else if constexpr (route == detail::key_route::number)
+      return detail::fits<Key>(key) && f(static_cast<Key const&>(static_cast<Key>(key)));
+    else if constexpr (route == detail::key_route::as_it_is) return f(static_cast<std::decay_t<K> const&>(key));
+    else if constexpr (route == detail::key_route::converted)
+      return f(static_cast<Key const&>(detail::made_key<Key>(key)));
+    else return false;
   }
 
   template <class K, class Options, class F, class Callback>
@@ -275,7 +289,8 @@ class basic_group {
     static_assert(detail::complete<entry>, "cacheflight: start needs #include <cacheflight/callback.hpp>");
     detail::require_task<std::decay_t<F>>(task);
     detail::require_callback<std::decay_t<Callback>>(callback);
-    if constexpr (detail::complete<entry>)
+    rules::template require_route<K>();
+    if constexpr (detail::complete<entry> && rules::template accepts<K>)
       entry::start(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts), std::forward<F>(task),
                    std::forward<Callback>(callback));
   }
@@ -285,10 +300,14 @@ class basic_group {
     using returned = typename std::remove_cvref_t<Task>::result;
     if constexpr (std::is_reference_v<returned>) {
       (void)sizeof(detail::result_of_answer<returned>);  // says why not
+    } else if constexpr (!rules::template accepts<K>) {
+      rules::template require_route<K>();
     } else if constexpr (detail::has_front<returned>) {
-      if constexpr (requires { front<returned>::borrows_key; } && std::is_lvalue_reference_v<K> &&
-                    detail::string_like<Key> && transparent)
-        return front<returned>::run(*this, text_of(key), std::forward<Options>(opts), std::forward<Task>(task));
+      constexpr bool is_moved = std::same_as<K, Key>;
+      if constexpr (requires { front<returned>::borrows_key; } && !is_moved &&
+                    rules::template route<K>() == detail::key_route::text && detail::makes_key<Key, std::string_view>)
+        return front<returned>::run(*this, detail::text_of_key(key), std::forward<Options>(opts),
+                                    std::forward<Task>(task));
       else
         return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts),
                                     std::forward<Task>(task));
@@ -306,23 +325,41 @@ class basic_group {
     }
   }
 
-  /// The key as a call owns it until it enters.
+  /// The key as a call owns it, or borrows it, until it enters.
   template <class K>
   [[nodiscard]] static auto bind_key(K&& key) {
-    using bound = std::decay_t<K>;
-    if constexpr (std::same_as<bound, Key>) return Key(std::forward<K>(key));
-    else if constexpr (detail::string_like<Key> && transparent) return bind_text(std::forward<K>(key));
-    else if constexpr (transparent) return bound(std::forward<K>(key));
-    else return Key(std::forward<K>(key));
+    rules::template require_route<K>();
+    constexpr auto route = rules::template route<K>();
+    using given = std::remove_cvref_t<K>;
+    if constexpr (std::same_as<given, Key>) {
+      static_assert(std::constructible_from<Key, K>, "cacheflight: this key cannot be copied into the call: move it");
+      return Key(std::forward<K>(key));
+    } else if constexpr (route == detail::key_route::number) {
+      if (!detail::fits<Key>(key)) detail::refuse_number();
+      return static_cast<Key>(key);
+    } else if constexpr (route == detail::key_route::text) {
+      constexpr bool of_views = detail::makes_key<Key, std::string_view>;
+      [[maybe_unused]] std::string_view const text = detail::text_of_key(key);
+      if constexpr (of_views && detail::borrowed_text<K>) return text;
+      else if constexpr (of_views) return detail::made_key<Key>(text);
+      else if constexpr (detail::converts_to_key<Key, K>) return detail::made_key<Key>(std::forward<K>(key));
+      else require_key_of<std::string_view>();
+    } else if constexpr (route == detail::key_route::as_it_is) {
+      using bound = std::decay_t<K>;
+      require_key_of<bound>();
+      // An array that is not constant is a buffer: a pointer to it would borrow.
+      if constexpr (std::is_array_v<given> && !std::is_const_v<std::remove_pointer_t<bound>>)
+        return detail::made_key<Key>(static_cast<bound>(key));
+      else return bound(std::forward<K>(key));
+    } else if constexpr (route == detail::key_route::converted) {
+      return detail::made_key<Key>(std::forward<K>(key));
+    }
   }
 
-  template <class K>
-  [[nodiscard]] static auto bind_text(K&& key) {
-    // Borrowing from a temporary that owns its text would dangle.
-    if constexpr (std::is_pointer_v<std::decay_t<K>> || std::same_as<std::decay_t<K>, std::string_view> ||
-                  std::is_lvalue_reference_v<K>)
-      return text_of(key);
-    else return Key(text_of(key));
+  template <class Bound>
+  static consteval void require_key_of() {
+    static_assert(detail::makes_key<Key, Bound>,
+                  "cacheflight: this can be looked up in the group, but no key can be made of it; pass a key");
   }
 
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
@@ -340,7 +377,7 @@ class basic_group {
     typename core_type::unseen_flight fresh;
     // Once a flight is built the key may have moved into it.
     auto const same = [&](flight_type const& f) {
-      return fresh.get() ? equal_(own_key(f), own_key(*fresh.get())) : equal_(own_key(f), probe);
+      return fresh.get() ? same_key(own_key(f), own_key(*fresh.get())) : same_key(own_key(f), probe);
     };
     detail::entry const in = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
@@ -353,7 +390,7 @@ class basic_group {
 
   template <class K>
   [[nodiscard]] static decltype(auto) probe_of(K const& key) {
-    if constexpr (detail::string_like<Key> && transparent) return std::string_view(key);
+    if constexpr (rules::by_text && detail::string_like<K>) return detail::text_of_key(key);
     else return (key);
   }
 
@@ -362,7 +399,7 @@ class basic_group {
     if constexpr (std::same_as<K, Key>) return detail::key_copy::of(key);
     else {
       try {
-        return detail::key_copy::of(Key(key));
+        return detail::key_copy::of(detail::made_key<Key>(key));
       } catch (...) {  // the error itself matters more than the key it names
         return {};
       }

@@ -4,11 +4,13 @@
 #include <cacheflight/detail/key.hpp>
 
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <random>
+#include <string>
 #include <string_view>
 
 namespace cacheflight::inline v1 {
@@ -95,12 +97,28 @@ struct string_equal {
 
 namespace detail {
 
+/// Text and nothing else.
+template <class Key>
+inline constexpr bool plain_text = false;
+template <class Allocator>
+inline constexpr bool plain_text<std::basic_string<char, std::char_traits<char>, Allocator>> = true;
+template <>
+inline constexpr bool plain_text<std::string_view> = true;
+
+template <class Key>
+concept has_std_hash = std::default_initializable<std::hash<Key>> && std::invocable<std::hash<Key> const&, Key const&>;
+
+/// The bytes of its text are what counts, because it says nothing else.
+template <class Key>
+concept compared_as_text =
+    string_like<Key> && (plain_text<Key> || (!has_std_hash<Key> && !std::equality_comparable<Key>));
+
 template <class Key>
 struct hash_for {
   using hash = std::hash<Key>;
   using equal = std::equal_to<Key>;
 };
-template <string_like Key>
+template <compared_as_text Key>
 struct hash_for<Key> {
   using hash = keyed_string_hash;
   using equal = string_equal;
@@ -108,12 +126,14 @@ struct hash_for<Key> {
 
 }  // namespace detail
 
-/// The hash that a group uses unless told otherwise: keyed for string-like keys, `std::hash` for others, which has no
-/// secret: if strangers choose such keys, use text keys, or give the group a keyed `Hash` of your own.
+/// The hash that a group uses unless told otherwise. Keyed for text: `std::basic_string<char>` with any allocator, and
+/// classes that convert to `std::string_view` and have neither `==` nor `std::hash`. `std::hash` for all others, which
+/// has no secret: if strangers choose such keys, use text keys, or give the group a keyed `Hash` of your own.
 template <class Key>
 using default_hash = typename detail::hash_for<Key>::hash;
 
-/// The equality that a group uses unless told otherwise: of the bytes for string-like keys, `==` for others.
+/// The equality that a group uses unless told otherwise: of the bytes for what `default_hash` takes for text, `==` for
+/// all others.
 template <class Key>
 using default_equal = typename detail::hash_for<Key>::equal;
 

@@ -22,24 +22,33 @@ namespace cacheflight::inline v1 {
 namespace detail {
 
 template <class T>
-concept character = std::same_as<T, char> || std::same_as<T, wchar_t> || std::same_as<T, char8_t> ||
-                    std::same_as<T, char16_t> || std::same_as<T, char32_t>;
-template <class T>
-concept key_number = std::integral<T> && !std::same_as<T, bool> && !character<T>;
-template <class T>
 concept key_text = string_like<T> && !std::is_null_pointer_v<T>;
 template <class T>
 concept has_key_part = requires(T const& value) { to_key_part(value); };
+template <has_key_part T>
+using key_part_of = std::remove_cvref_t<decltype(to_key_part(std::declval<T const&>()))>;
+
+/// Whether a part of the type can be `null`. An optional of it would be `null` in two ways.
+template <class T>
+inline constexpr bool is_null_key_part = false;
+template <class T>
+inline constexpr bool is_null_key_part<std::optional<T>> = true;
+template <has_key_part T>
+inline constexpr bool is_null_key_part<T> = is_null_key_part<key_part_of<T>>;
 
 template <class T>
 inline constexpr bool is_key_part = std::same_as<T, bool> || key_number<T> || key_text<T>;
-template <has_key_part T>
-inline constexpr bool is_key_part<T> =
-    is_key_part<std::remove_cvref_t<decltype(to_key_part(std::declval<T const&>()))>>;
 template <class T>
-inline constexpr bool is_key_part<std::optional<T>> = is_key_part<T>;
-template <class T>  // whose `null` would it be?
-inline constexpr bool is_key_part<std::optional<std::optional<T>>> = false;
+inline constexpr bool is_key_part<std::optional<T>> = is_key_part<T> && !is_null_key_part<T>;
+template <has_key_part T>
+inline constexpr bool is_key_part<T> = is_key_part<key_part_of<T>>;
+
+template <class T>
+inline constexpr bool is_nested_optional = false;
+template <class T>
+inline constexpr bool is_nested_optional<std::optional<T>> = is_null_key_part<T>;
+template <has_key_part T>
+inline constexpr bool is_nested_optional<T> = is_nested_optional<key_part_of<T>>;
 
 template <class T>
 consteval void require_key_part() {
@@ -47,7 +56,10 @@ consteval void require_key_part() {
                 "cacheflight: a floating-point number cannot be part of a key: equal ones may differ in their last "
                 "bits. Round it to an integer or to text.");
   static_assert(!character<T>, "cacheflight: a single character cannot be part of a key: is it text or a number?");
-  static_assert(std::floating_point<T> || character<T> || is_key_part<T>,
+  static_assert(!is_nested_optional<T>,
+                "cacheflight: an optional of what can be null itself cannot be part of a key: which of the two is "
+                "null? Pass two parts, such as has_value() and the value.");
+  static_assert(std::floating_point<T> || character<T> || is_nested_optional<T> || is_key_part<T>,
                 "cacheflight: this type cannot be part of a key. Parts are text, integers, bool, and std::optional of "
                 "them; for a type of your own define `to_key_part(value)` in its namespace, which returns one of "
                 "these.");
@@ -99,7 +111,7 @@ inline void append_text(std::string& key, std::string_view text) {
 template <class T>
 void append_part(std::string& key, T const& part) {
   if constexpr (has_key_part<T>) {
-    append_part(key, to_key_part(part));
+    detail::append_part(key, to_key_part(part));
   } else if constexpr (std::same_as<T, bool>) {
     key += part ? "true" : "false";
   } else if constexpr (key_number<T>) {
@@ -108,9 +120,9 @@ void append_part(std::string& key, T const& part) {
   } else if constexpr (key_text<T>) {
     if constexpr (std::is_pointer_v<T>)
       if (!part) throw std::invalid_argument("cacheflight: a part of the key is a null pointer");
-    append_text(key, part);
+    detail::append_text(key, part);
   } else if (part) {
-    append_part(key, *part);
+    detail::append_part(key, *part);
   } else {
     key += "null";
   }
@@ -129,8 +141,9 @@ void append_part(std::string& key, T const& part) {
 ///   text, and such as could be taken for another kind, in quotes, with `\"`, `\\` and `\x0a` inside; more than 64
 ///   bytes become `#` and the SHA-256 of the text, so that whoever chooses the text cannot make it meet another;
 /// - an integer: its digits, whatever its type; `bool`: `true` or `false`;
-/// - `std::optional` of these: its value's part, or `null`;
-/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these.
+/// - `std::optional` of these: its value's part, or `null`; refused if the value can be `null` itself;
+/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these: all that tells
+///   two of its values apart.
 /// Other types are refused at compile time.
 ///
 /// The key is printable ASCII. It is not secret: see `<cacheflight/redact.hpp>` before you log it.

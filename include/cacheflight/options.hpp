@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/process.hpp>
+#include <cacheflight/detail/key.hpp>
 #include <cacheflight/event.hpp>
 
 #include <any>
@@ -22,27 +23,41 @@ namespace detail {
 
 /// A time limit. `no_limit` stands for "no limit", and is what durations beyond the clock's range become (rule 20).
 using limit = std::chrono::nanoseconds;
-inline constexpr limit no_limit = limit::max();
+inline constexpr limit no_limit = (limit::max)();  // here and elsewhere: `max` may be a macro
 
 [[noreturn, gnu::cold]] inline void refuse_limit(char const* name) {
   throw std::invalid_argument(std::string("cacheflight: ") + name + " must be positive; leave it out for none");
 }
 
+/// Nanoseconds in a unit of `Period`; 0 if that is no whole number, or too large. `std::ratio_divide` would not compile
+/// for the latter.
+template <class Period>
+inline constexpr limit::rep whole_nanoseconds = [] {
+  constexpr limit::rep second = std::nano::den;
+  if constexpr (second % Period::den != 0) return limit::rep{0};
+  else if constexpr (Period::num > (limit::max)().count() / (second / Period::den)) return limit::rep{0};
+  else return limit::rep{Period::num} * (second / Period::den);
+}();
+
+/// A duration of any period and representation; what is shorter than a nanosecond is one.
 template <class Rep, class Period>
 [[nodiscard]] limit checked_limit(std::chrono::duration<Rep, Period> value, char const* name) {
-  using unit = std::ratio_divide<Period, std::nano>;
-  if constexpr (std::signed_integral<Rep> &&
-                unit::den == 1) {  // seconds, say: long double costs half a look at the clock
+  constexpr limit::rep longest = (limit::max)().count(), unit = whole_nanoseconds<Period>;
+  if constexpr (std::signed_integral<Rep> && unit != 0) {  // seconds, say: long double costs half a look at the clock
     if (value.count() <= 0) refuse_limit(name);
-    if (value.count() > std::numeric_limits<limit::rep>::max() / unit::num) return no_limit;
-    return limit(static_cast<limit::rep>(value.count()) * unit::num);
+    if (value.count() > longest / unit) return no_limit;
+    return limit(static_cast<limit::rep>(value.count()) * unit);
+  } else {
+    static_assert(std::convertible_to<Rep, long double>,
+                  "cacheflight: this duration counts in a type that does not convert to a number: use "
+                  "std::chrono::duration_cast<std::chrono::nanoseconds>");
+    auto const count = static_cast<long double>(value.count());
+    if (!(count > 0)) refuse_limit(name);  // also refuses NaN
+    auto const nanoseconds = count * (static_cast<long double>(Period::num) * std::nano::den) / Period::den;
+    if (nanoseconds >= static_cast<long double>(longest)) return no_limit;
+    limit const whole(static_cast<limit::rep>(nanoseconds));
+    return whole > limit::zero() ? whole : limit(1);
   }
-  using wide = std::chrono::duration<long double, std::nano>;
-  wide const nanoseconds = value;
-  if (!(nanoseconds.count() > 0)) refuse_limit(name);  // also refuses NaN
-  if (nanoseconds.count() >= static_cast<long double>(std::numeric_limits<limit::rep>::max())) return no_limit;
-  limit const whole(static_cast<limit::rep>(nanoseconds.count()));
-  return whole > limit::zero() ? whole : limit(1);
 }
 
 }  // namespace detail
@@ -63,9 +78,11 @@ class options {
   /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
   template <std::integral Count>
   options& max_keys(Count count) {
+    static_assert(detail::key_number<Count>, "cacheflight: max_keys is a number, not a bool or a character");
     if (std::cmp_less(count, 1))
       throw std::invalid_argument("cacheflight: max_keys must be at least 1; leave it out for no cap");
-    max_keys_ = static_cast<std::size_t>(count);
+    constexpr std::size_t most = (std::numeric_limits<std::size_t>::max)();
+    max_keys_ = std::cmp_less(count, most) ? static_cast<std::size_t>(count) : most;
     return *this;
   }
 

@@ -21,11 +21,11 @@ class deadline_work {
  public:
   using time_point = typename Clock::time_point;  ///< Of the platform's clock.
   /// Does what is due now, and runs nobody else's code for it (rule 33); returns when the next thing is due,
-  /// `time_point::max()` if nothing is.
+  /// `(time_point::max)()` if nothing is.
   virtual time_point run_due() noexcept = 0;
   /// Does one thing of what `run_due` has left to others, which may run anybody's code. False: there was nothing.
   virtual bool run_job() noexcept = 0;
-  /// Since when something is left to others and nobody takes it; `time_point::max()` if nothing is.
+  /// Since when something is left to others and nobody takes it; `(time_point::max)()` if nothing is.
   [[nodiscard]] virtual time_point oldest_job() const noexcept = 0;
   /// How many threads may run jobs.
   [[nodiscard]] virtual std::size_t most_helpers() const noexcept = 0;
@@ -182,11 +182,11 @@ class thread_driver {
 
   void loop(deadline_work<Clock>& work) noexcept {
     for (bool last_rounds = false;;) {
-      wake_.store(time_point::max(), std::memory_order_release);
+      wake_.store((time_point::max)(), std::memory_order_release);
       time_point next = work.run_due();
       time_point const oldest = work.oldest_job();
       std::unique_lock lock(mutex_);
-      if (oldest != time_point::max()) {
+      if (oldest != (time_point::max)()) {
         time_point const now = Clock::now();
         call_helper(work, now - oldest >= patience);
         if (now + patience < next) next = now + patience;
@@ -194,7 +194,7 @@ class thread_driver {
       if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
         if (!std::exchange(last_rounds, true)) continue;  // this round's answer may be older than close()
-        if (wake_.load(std::memory_order_relaxed) == time_point::max()) {
+        if (wake_.load(std::memory_order_relaxed) == (time_point::max)()) {
           up_.store(false, std::memory_order_relaxed);
           done_ = true;
           changed_.notify_all();
@@ -205,7 +205,7 @@ class thread_driver {
       }
       while (closed_ == lingers_) {
         time_point const wake = wake_.load(std::memory_order_relaxed);
-        if (wake == time_point::max()) changed_.wait(lock);
+        if (wake == (time_point::max)()) changed_.wait(lock);
         else if (Clock::now() < wake) changed_.wait_until(lock, wake);
         else break;
       }
@@ -241,7 +241,7 @@ class thread_driver {
         while (work.run_job()) {
         }
         lock.lock();
-        if (work.oldest_job() != time_point::max()) continue;
+        if (work.oldest_job() != (time_point::max)()) continue;
         if (closed_) break;
         ++idle_;
         ends = wanted_.wait_for(lock, idle_for) == std::cv_status::timeout;
@@ -274,7 +274,7 @@ class thread_driver {
 
   std::mutex mutex_;
   std::condition_variable changed_, wanted_;
-  std::atomic<time_point> wake_{time_point::max()};
+  std::atomic<time_point> wake_{(time_point::max)()};
   std::atomic<bool> up_{false};
   std::thread thread_;
   helper* helpers_ = nullptr;

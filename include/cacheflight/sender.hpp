@@ -202,7 +202,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   using core_type = core<P>;
   using flight_type = sender_flight<P, typename Group::key_type, Task>;
   using result = result_of_answer<answer_t<typename Task::result>>;
-  using stop_token = decltype(stop_token_of(std::declval<Receiver const&>()));
+  using stop_token = decltype(sender_front::stop_token_of(std::declval<Receiver const&>()));
   using stop_callback = typename stop_callback_of<stop_token, leave_on_stop<P>>::type;
 
  public:
@@ -221,12 +221,12 @@ class operation_state final : inline_caller<typename Group::platform_type> {
     auto const build = [&](K& k) { return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_)); };
     bool leads = false;
     try {
-      leads =
-          access::enter(*flights_, key_, *this, opts_, typeid(typename result::value_type), build) == admission::leads;
+      leads = access::enter(*flights_, key_, *this, opts_, detail::type_of<typename result::value_type>(), build) ==
+              admission::leads;
     } catch (...) {
       return std::move(receiver_).set_error(std::current_exception());
     }
-    if (stop_token const stop = stop_token_of(receiver_); stop.stop_possible())
+    if (stop_token const stop = sender_front::stop_token_of(receiver_); stop.stop_possible())
       on_stop_.emplace(stop, leave_on_stop<P>{this});
     if (opts_.stop_token().stop_possible()) on_own_stop_.emplace(opts_.stop_token(), leave_on_stop<P>{this});
     if (!leads) {

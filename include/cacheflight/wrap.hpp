@@ -52,7 +52,7 @@ class wrapped {
   /// The key that a call with these arguments has, for `cancel` and `has`: `make_key(prefix, args...)`.
   template <class... Args>
   [[nodiscard]] std::string key(Args const&... args) const {
-    return make_key(prefix_, args...);
+    return cacheflight::make_key(prefix_, args...);
   }
 
  private:
@@ -64,7 +64,7 @@ class wrapped {
                   std::same_as<bound, char*>)
       return std::string(arg);
     else if constexpr (std::same_as<bound, std::optional<std::string_view>> ||
-                       std::same_as<bound, std::optional<char const*>>)
+                       std::same_as<bound, std::optional<char const*>> || std::same_as<bound, std::optional<char*>>)
       return arg ? std::optional<std::string>(std::in_place, *arg) : std::nullopt;
     else return std::forward<T>(arg);
   }

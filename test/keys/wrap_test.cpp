@@ -186,6 +186,20 @@ TEST(wrap, calls_own_text_that_is_optional) {
   EXPECT_EQ(answer, std::string(40, 't'));
 }
 
+TEST(wrap, R36_calls_own_text_that_can_be_written_to) {
+  cacheflight::group flights;
+  gate at;
+  std::string answer;
+  std::string text(40, 't');
+  auto const get = cacheflight::wrap(flights, "optional", std::bind_front(wait_for_optional, &at));
+  auto call = get(std::optional<char*>(text.data()), std::optional<char*>());
+  text.assign(40, 'x');
+  [](auto owned_call, std::string& to) -> cacheflight_test::eager { to = *co_await std::move(owned_call); }(
+                                           std::move(call), answer);
+  at.open();
+  EXPECT_EQ(answer, std::string(40, 't'));
+}
+
 TEST(wrap, what_a_call_returns_is_lazy) {
   cacheflight::group flights;
   gate at;

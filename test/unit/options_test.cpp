@@ -52,6 +52,43 @@ duration_option const duration_options[] = {
      [](nanoseconds d) { return run_options().timeout(d).timeout_or(7ns); }},
 };
 
+/// Counts in halves.
+struct halves {
+  long long count = 0;
+  operator long double() const { return static_cast<long double>(count) / 2; }
+};
+
+TEST(options, R36_durations_of_any_period_are_right) {
+  using std::ratio;
+  constexpr std::intmax_t most = (std::numeric_limits<std::intmax_t>::max)();
+  auto const limit = [](auto duration) { return run_options().timeout(duration).timeout_or(7ns); };
+  using std::chrono::duration;
+  EXPECT_EQ(limit(duration<int, std::exa>(1)), none);
+  EXPECT_EQ(limit(duration<long long, ratio<most>>(1)), none);
+  EXPECT_EQ(limit(duration<std::uint64_t, std::exa>(1)), none);
+  EXPECT_EQ(limit(duration<double, std::exa>(1e-18)), 1s);
+  EXPECT_EQ(limit(duration<int, ratio<1, most>>(1)), 1ns);
+  EXPECT_EQ(limit(duration<long long, ratio<1, most>>(most)), 1s);
+  EXPECT_EQ(limit(duration<long long, std::atto>(most)), 9'223'372'036ns);
+  EXPECT_EQ(limit(duration<int, std::pico>(1)), 1ns);
+  EXPECT_EQ(limit(duration<int, std::pico>(2'500)), 2ns);
+  EXPECT_EQ(limit(duration<int, ratio<1, 3>>(3)), 1s);
+  EXPECT_EQ(limit(duration<int, ratio<1, 60>>(30)), 500ms);
+  EXPECT_EQ(limit(duration<signed char, ratio<86'400>>(100)), 8'640'000s);
+  EXPECT_EQ(limit(duration<unsigned, std::milli>(1'500)), 1'500ms);
+  EXPECT_EQ(limit(duration<float>(0.5F)), 500ms);
+  EXPECT_EQ(limit(duration<long double, std::nano>(0.25L)), 1ns);
+  EXPECT_EQ(limit(duration<double>(std::numeric_limits<double>::infinity())), none);
+  EXPECT_EQ(limit(duration<double, std::nano>(std::numeric_limits<double>::denorm_min())), 1ns);
+  EXPECT_EQ(limit(duration<halves>(halves{3})), 1'500ms);
+  EXPECT_EQ(limit(duration<long long>(most / 1'000'000'000)), std::chrono::seconds(9'223'372'036));
+  EXPECT_EQ(limit(duration<long long>(most / 1'000'000'000 + 1)), none);
+  EXPECT_THROW((void)limit(duration<int, std::exa>(0)), std::invalid_argument);
+  EXPECT_THROW((void)limit(duration<long long, std::exa>(-1)), std::invalid_argument);
+  EXPECT_THROW((void)limit(duration<int, std::atto>(-1)), std::invalid_argument);
+  EXPECT_THROW((void)limit(duration<double, std::exa>(-1e-300)), std::invalid_argument);
+}
+
 TEST(options, have_no_cap_no_timeout_and_no_events_by_default) {
   options const defaults;
   EXPECT_EQ(defaults.max_keys(), 0U);

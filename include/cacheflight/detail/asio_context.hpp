@@ -268,7 +268,7 @@ struct serialized {
       serial = true;
       if (auto const* io = executor.template target<net::io_context::executor_type>()) {
         executor = net::make_strand(*io);
-      } else if (with_strand(executor, []<class Found>(Found const&) { return is_strand<Found>; })) {
+      } else if (asio_front::with_strand(executor, []<class Found>(Found const&) { return is_strand<Found>; })) {
         shared = true;
       } else if (auto const* pool = executor.template target<net::thread_pool::executor_type>()) {
         executor = net::make_strand(*pool);

@@ -157,12 +157,12 @@ class core final : public deadline_work<typename P::clock> {
           ++s.type_mismatches;
           return {admission::type_mismatch};
         }
-        if (wait_until != time_point::max() && !s.deadlines.has_room(1)) [[unlikely]] {
+        if (wait_until != (time_point::max)() && !s.deadlines.has_room(1)) [[unlikely]] {
           make_room(lock, s, 1);
           continue;
         }
         ++s.hits;
-        bool const armed = arms && wait_until == time_point::max();
+        bool const armed = arms && wait_until == (time_point::max)();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
         if (events_) ++f->emitting_, ++s.outcalls;
         std::size_t const waiters = f->waiters_;
@@ -206,7 +206,7 @@ class core final : public deadline_work<typename P::clock> {
       ++s.misses;
       ++s.living;
       s.table.insert(f);
-      if (until != time_point::max()) s.deadlines.push(until, f);
+      if (until != (time_point::max)()) s.deadlines.push(until, f);
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
       if (events_) f.emitting_ = 1, ++s.outcalls;
       lock.unlock();
@@ -513,9 +513,9 @@ class core final : public deadline_work<typename P::clock> {
 
   /// On the thread that keeps time: decides what is due, and releases whom it can; the rest are jobs.
   time_point run_due() noexcept override {
-    time_point next = time_point::max();
+    time_point next = (time_point::max)();
     for (std::size_t i = 0; i < count_; ++i) {
-      time_point const due = gone_.load(std::memory_order_acquire) ? time_point::max() : expire(shards_[i]);
+      time_point const due = gone_.load(std::memory_order_acquire) ? (time_point::max)() : expire(shards_[i]);
       bool const waits = try_again(shards_[i]);
       if (due < next) next = due;
       if (waits) {
@@ -536,7 +536,7 @@ class core final : public deadline_work<typename P::clock> {
 
   /// Since when a job waits; `max()` if none does.
   [[nodiscard]] time_point oldest_job() const noexcept override {
-    time_point oldest = time_point::max();
+    time_point oldest = (time_point::max)();
     for (std::size_t i = 0; i < count_; ++i)
       if (time_point const since = shards_[i].jobs_since.load(std::memory_order_relaxed); since < oldest)
         oldest = since;
@@ -717,7 +717,7 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   void arm_deadline(time_point when) noexcept {
-    if (when != time_point::max()) driver_.arm(when);
+    if (when != (time_point::max)()) driver_.arm(when);
   }
 
   // -- under the shard's lock
@@ -735,7 +735,7 @@ class core final : public deadline_work<typename P::clock> {
     w.queued_ = true;
     ++f.waiters_;
     ++s.waiters;
-    if (wait_until != time_point::max()) s.deadlines.push(wait_until, w);
+    if (wait_until != (time_point::max)()) s.deadlines.push(wait_until, w);
   }
 
   static void strand(list<waiter_type>& where, waiter_type& w) noexcept {
@@ -949,7 +949,7 @@ class core final : public deadline_work<typename P::clock> {
         time_point const now = clock::now();
         std::scoped_lock lock(s.mutex);
         auto const* const first = s.deadlines.top();
-        if (!first) return time_point::max();
+        if (!first) return (time_point::max)();
         if (first->when > now) return first->when;
         deadline_node* const due = first->node;
         s.deadlines.remove(*due);
@@ -989,7 +989,7 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   static void note_job(shard<P>& s, time_point now) noexcept {
-    if (s.jobs_since.load(std::memory_order_relaxed) == time_point::max())
+    if (s.jobs_since.load(std::memory_order_relaxed) == (time_point::max)())
       s.jobs_since.store(now, std::memory_order_relaxed);
   }
 
@@ -1022,7 +1022,7 @@ class core final : public deadline_work<typename P::clock> {
   // -- on a helper thread
 
   static bool run_job(shard<P>& s) noexcept {
-    if (s.jobs_since.load(std::memory_order_relaxed) == time_point::max()) return false;
+    if (s.jobs_since.load(std::memory_order_relaxed) == (time_point::max)()) return false;
     batch turn;
     flight_type *ended = nullptr, *lost = nullptr, *to_stop = nullptr;
     {
@@ -1031,7 +1031,7 @@ class core final : public deadline_work<typename P::clock> {
       if (waiter_type* const w = s.turns.pop_front()) take_stranded(s, *w, turn);
       else if (!(ended = s.ends.pop()) && !(lost = s.lost.pop())) to_stop = s.to_stop.pop();
       bool const more = has_jobs(s);
-      s.jobs_since.store(more ? now : time_point::max(), std::memory_order_relaxed);
+      s.jobs_since.store(more ? now : (time_point::max)(), std::memory_order_relaxed);
       if (turn.callers.empty() && !ended && !lost && !to_stop) return more;
       ++s.outcalls;
     }

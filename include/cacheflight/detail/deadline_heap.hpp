@@ -56,7 +56,7 @@ class deadline_heap {
 
   /// `max()` if the node is not armed.
   [[nodiscard]] TimePoint when(deadline_node const& node) const noexcept {
-    return node.armed() ? entries_[node.place - 1].when : TimePoint::max();
+    return node.armed() ? entries_[node.place - 1].when : (TimePoint::max)();
   }
 
   [[nodiscard]] bool has_room(std::size_t more) const noexcept { return capacity_ - size_ >= more; }

@@ -56,9 +56,9 @@ enum class departure : std::uint8_t { none, left, wait_timed_out };
 /// `start + length`, or `max()` beyond the clock's range.
 template <class TimePoint>
 [[nodiscard]] TimePoint deadline_after(TimePoint start, limit length) noexcept {
-  if (length == no_limit) return TimePoint::max();
-  auto const left = std::chrono::duration_cast<limit>(TimePoint::max() - (start < TimePoint{} ? TimePoint{} : start));
-  return length >= left ? TimePoint::max() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
+  if (length == no_limit) return (TimePoint::max)();
+  auto const left = std::chrono::duration_cast<limit>((TimePoint::max)() - (start < TimePoint{} ? TimePoint{} : start));
+  return length >= left ? (TimePoint::max)() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
 }
 
 template <class P>
@@ -264,7 +264,7 @@ struct alignas(64) shard {
   deadline_heap<time_point> deadlines;
 
   // Jobs for helper threads (rule 33). A flight that has left the table has two links, for two jobs at most.
-  std::atomic<time_point> jobs_since{time_point::max()};  // when the last was taken while others waited; max(): none do
+  std::atomic<time_point> jobs_since{(time_point::max)()};  // when the last was taken while others waited; max(): none do
   list<waiter<P>> turns;                                  // who is to be handed over
   unlinked_flights<P> ends;    // whose callers are to be released, and last events to be delivered
   unlinked_flights<P> lost;    // whose last reference the thread that keeps time has had

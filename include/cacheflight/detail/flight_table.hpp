@@ -98,7 +98,7 @@ class flight_table {
  private:
   static constexpr std::uint32_t first_count = 8;
   static constexpr std::uint32_t many = 1024, sparse = 8;  // what is worth giving back: from `many` buckets on
-  static constexpr std::uint32_t largest_mask = std::numeric_limits<std::uint32_t>::max() / 2;
+  static constexpr std::uint32_t largest_mask = (std::numeric_limits<std::uint32_t>::max)() / 2;
 
   [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
 

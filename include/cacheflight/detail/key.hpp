@@ -15,6 +15,12 @@
 
 namespace cacheflight::inline v1::detail {
 
+template <class T>
+concept character = std::same_as<T, char> || std::same_as<T, wchar_t> || std::same_as<T, char8_t> ||
+                    std::same_as<T, char16_t> || std::same_as<T, char32_t>;
+template <class T>
+concept key_number = std::integral<T> && !std::same_as<T, bool> && !character<T>;
+
 /// Keys that are text: looked up as `std::string_view`, hashed with the group's secret seed.
 template <class Key>
 concept string_like = std::convertible_to<Key const&, std::string_view>;
@@ -27,8 +33,8 @@ struct key_view {
 
   template <class Key>
   [[nodiscard]] static key_view of(Key const& key) noexcept {
-    if constexpr (string_like<Key>) return {&key, &typeid(Key), std::string_view(key)};
-    else return {&key, &typeid(Key), {}};
+    if constexpr (string_like<Key>) return {std::addressof(key), &typeid(Key), key};
+    else return {std::addressof(key), &typeid(Key), {}};
   }
 
   template <class Key>

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace cacheflight::inline v1 {
@@ -79,11 +80,22 @@ struct executor_bound {};
 template <class F>
 inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 
-template <class F, class... Args>
-[[nodiscard]] auto bind_task(F&& task, Args&&... args) {
-  require_task<std::decay_t<F>>(task);
-  return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task),
-                                                            std::forward<Args>(args)...);
+/// An object, so that a user's function with the same name is never a candidate. Other calls that pass on what belongs
+/// to users are qualified for the same reason.
+struct bind_task_function {
+  template <class F, class... Args>
+  [[nodiscard]] auto operator()(F&& task, Args&&... args) const {
+    detail::require_task<std::decay_t<F>>(task);
+    return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task),
+                                                              std::forward<Args>(args)...);
+  }
+};
+inline constexpr bind_task_function bind_task{};
+
+/// What callers are told apart by (rule 8). `T` may be incomplete.
+template <class T>
+[[nodiscard]] std::type_info const& type_of() noexcept {
+  return typeid(std::type_identity<T>);
 }
 
 /// Stands for the value of `void` tasks, which are no `std::shared_ptr<void>`.
@@ -101,7 +113,7 @@ struct result_of_answer {
 
   template <class V>
   [[nodiscard]] static type make(V&& answer) {
-    return make_shared_recycled<value_type>(std::forward<V>(answer));
+    return detail::make_shared_recycled<value_type>(std::forward<V>(answer));
   }
 };
 template <class U>
@@ -110,6 +122,8 @@ struct result_of_answer<std::shared_ptr<U>> {
   using type = std::shared_ptr<value_type const>;
   [[nodiscard]] static type make(std::shared_ptr<U> answer) noexcept { return answer; }
 };
+template <class U>
+struct result_of_answer<std::shared_ptr<U> const> : result_of_answer<std::shared_ptr<U>> {};
 template <>
 struct result_of_answer<void> {
   using value_type = no_value;

@@ -74,7 +74,9 @@ class simple_flight : public keyed_flight<P, Key> {
   simple_flight(K&& key, std::any&& metadata, Task&& task)
       : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)), task_(std::move(task)) {}
 
-  [[nodiscard]] std::type_info const& type() const noexcept final { return typeid(typename result::value_type); }
+  [[nodiscard]] std::type_info const& type() const noexcept final {
+    return detail::type_of<typename result::value_type>();
+  }
 
   [[nodiscard]] bool request_stop() noexcept override {
     token_.request_stop();
@@ -156,7 +158,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     std::exception_ptr failure;
     try {
       auto executor = std::move(this->task().function().submit);
-      executor(work(make_shared_recycled<submission>(this)));
+      executor(work(detail::make_shared_recycled<submission>(this)));
     } catch (...) {
       failure = std::current_exception();
     }
