@@ -27,6 +27,7 @@
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
@@ -126,8 +127,8 @@ class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<type
         value = base::result::make(std::move(got));
       }
     } catch (...) {
-      why = cause::rejected;
-      failure = std::current_exception();
+      why = unwinding() ? cause::abandoned : cause::rejected;
+      if (why == cause::rejected) failure = std::current_exception();
     }
     end.settle(why, std::move(value), std::move(failure));
   }
@@ -272,8 +273,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 /// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T`
 /// being what the task's awaitable yields.
 template <detail::coroutine_front::awaitable Returned>
-  requires(!detail::sender_like<Returned>)
-struct front<Returned> {
+requires(!detail::sender_like<Returned>) struct front<Returned> {
   template <class Group, class K, class Options, class Task>
   [[nodiscard]] static auto run(Group& flights, K&& key, Options&& opts, Task&& task) {
     using namespace detail::coroutine_front;
