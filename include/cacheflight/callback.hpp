@@ -11,10 +11,23 @@
 /// called, and the task answers through the completion, once, from any thread, now or later.
 ///
 /// Who calls the callback. The thread that ends the wait: the one that answers or cancels, the group's deadline thread
-/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once. (If that thread is
-/// calling one already they queue up behind it, so that the stack does not grow.) `cacheflight::via(scheduler,
-/// callback)` calls it on the scheduler's terms instead: any callable that takes a copyable `void()`. What a callback
-/// throws, also when it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
+/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once, also where `start` is called
+/// inside a task. `cacheflight::via(scheduler, callback)` calls it on the scheduler's terms instead: any callable that takes
+/// a copyable `void()`. What a callback throws, also when it is moved, has nobody to go to: it is counted in
+/// `statistics::callback_failures` and dropped.
+///
+/// Turns. A callback that is called, and a coroutine or receiver that is resumed, on the thread that ends its wait has its
+/// turn. Turns do not nest: those that are due inside one, on the same stack, also those of a `start` there whose outcome is
+/// there at once, come when it is over. So a turn must not wait for another, and one that is long, runs an event loop or
+/// suspends its fiber holds up those that were due inside of it. Nobody else: what other fibers of the thread end goes on
+/// meanwhile. A fiber may go on on another thread inside a turn, which takes the turns that are queued along; it must have
+/// 8 KiB of stack left where it is suspended, must share its stack with nobody, and must not be shut down before the turn
+/// is over. With `via` (and `resume_on`) a callback takes no turn, waits for none and holds up none: the way to go on an
+/// event loop's thread.
+///
+/// Unwinding. A task, plain or callback-style, in which the thread exits or is cancelled, or whose stackful coroutine is shut
+/// down, unwinds: its flight ends as abandoned, and the unwinding goes on through `start`, or through the `work`. It must not
+/// begin in a callback: that ends the program. See `<cacheflight/blocking.hpp>` for libc++.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
 /// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
@@ -444,7 +457,8 @@ class callback_caller final : public recycled, inline_caller<P> {
 }  // namespace detail::callback_front
 
 /// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread.
-/// What it throws is the flight's outcome unless it answered before.
+/// What it throws is the flight's outcome unless it answered before. When it has returned, it is destroyed with what it has
+/// captured: what still works on the answer owns what it needs.
 template <class T, class F>
 [[nodiscard]] auto answering(F task) {
   detail::require_task(task);

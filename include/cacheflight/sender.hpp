@@ -15,9 +15,11 @@
 /// completes with `set_stopped` without having been asked to has not answered: the flight ends as abandoned.
 ///
 /// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if
-/// the outcome is there at once. Leaving: the stop token of the receiver's environment. The operation state is the
+/// the outcome is there at once and no turn is under way there. Leaving: the stop token of the receiver's environment. The operation state is the
 /// waiter: joining allocates nothing. An operation state must not be destroyed between `start` and its completion, as
-/// everywhere in P2300. Moving a receiver must not throw.
+/// everywhere in P2300. Moving a receiver must not throw. The task, and the operation state that its sender made, are
+/// destroyed when that has completed, before anybody gets the result. Unwinding that is no exception ends there, as in
+/// coroutines.
 
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>
