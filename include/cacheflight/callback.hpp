@@ -27,7 +27,7 @@
 ///
 /// Unwinding. A task, plain or callback-style, in which the thread exits or is cancelled, or whose stackful coroutine is shut
 /// down, unwinds: its flight ends as abandoned, and the unwinding goes on through `start`, or through the `work`. It must not
-/// begin in a callback: that ends the program. See `<cacheflight/blocking.hpp>` for libc++.
+/// begin in a callback, or in a scheduler: that ends the program. See `<cacheflight/blocking.hpp>` for libc++.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
 /// `max_keys_error`, reach the callback as well; only a null task or callback, and `std::bad_alloc` for the call's own
@@ -420,6 +420,7 @@ class callback_caller final : public recycled, inline_caller<P> {
         auto scheduler = callback_.scheduler;
         scheduler(work(mine));
       } catch (...) {
+        if (unwinding()) std::terminate();
         return mine && !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
       }
     } else {
@@ -445,6 +446,7 @@ class callback_caller final : public recycled, inline_caller<P> {
       if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(error));
       else std::move(callback)(std::move(error), std::move(value));
     } catch (...) {
+      if (unwinding()) std::terminate();  // it cannot pass through a turn, and would be lost here
       if (flight) core_type::callback_failed(*flight);
       else own->core->callback_failed();
     }

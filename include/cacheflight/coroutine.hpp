@@ -265,6 +265,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
         auto scheduler = scheduler_;
         scheduler([caller = caller_]() noexcept { caller.resume(); });
       } catch (...) {
+        if (unwinding()) std::terminate();  // it cannot pass through who ends the wait, and would be lost here
         return false;
       }
     }

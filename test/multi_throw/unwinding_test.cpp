@@ -183,6 +183,17 @@ TEST_F(R39_stackful, a_coroutine_ends_the_unwinding_and_passes_it_to_nobody) {
   EXPECT_EQ(abandoned, 1);
 }
 
+TEST(R39_stackful_DeathTest, a_callback_that_is_shut_down_ends_the_program) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        cacheflight::group flights;
+        flights.start(
+            "k", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) { (void)shut_down(); });
+      },
+      "");
+}
+
 struct shut_down_sender {
   using sender_concept = ex::sender_t;
   using completion_signatures = ex::completion_signatures<ex::set_value_t(int)>;
