@@ -13,6 +13,16 @@
 /// `std::stop_token` is set), and the leader gets that outcome when its task returns. With `cacheflight::on(executor,
 /// task)` the task runs elsewhere, and the leader waits, and leaves, like a joiner.
 ///
+/// Unwinding. A leader whose thread exits (`pthread_exit`), is cancelled (`pthread_cancel`), or whose stackful coroutine is
+/// shut down in the task unwinds: its flight ends as abandoned, and the unwinding goes on. A thread that is cancelled while
+/// it waits has left. So with libstdc++; libc++ cannot let a thread's unwinding through a handler or a wait, and ends the
+/// program.
+///
+/// Fibers. A task may suspend the fiber that it runs on; the flight is in progress meanwhile, and may go on on another thread.
+/// Whoever waits blocks its thread, with all fibers that it has: a fiber that joins a flight which only another fiber of its
+/// thread can complete waits for ever. The same goes for an event loop that a task runs, if a caller inside it joins the
+/// task's own flight.
+///
 /// In a coroutine server. `run` with a plain-value task blocks the thread that calls it. Inside a coroutine that is its
 /// event loop; and joining a flight whose task that loop has to drive deadlocks. Return an awaitable there.
 ///
@@ -59,7 +69,12 @@ template <class P>
 class blocked_caller final : public waiter<P> {
  public:
   blocked_caller() noexcept : waiter<P>(true) {}
-  ~blocked_caller() = default;
+  /// Unwound while its task ran or while it waited (rule 39): has left.
+  ~blocked_caller() {
+    if (!this->joined() || core<P>::withdraw(*this)) return;
+    if (sleeps_) parker_->sleep();  // it was released; who wakes it needs the parker
+    core<P>::finish(*this);
+  }
 
   /// Returns when the outcome is there. Many are within a moment, in which no thread can be put to sleep and woken.
   void wait() {
@@ -68,7 +83,9 @@ class blocked_caller final : public waiter<P> {
       relax();
     }
     parker_.emplace();
-    if (core<P>::arm(*this)) parker_->sleep();
+    sleeps_ = core<P>::arm(*this);
+    if (sleeps_) parker_->sleep();
+    sleeps_ = false;
   }
 
   template <class T>
@@ -87,6 +104,7 @@ class blocked_caller final : public waiter<P> {
 
   static constexpr char anywhere = 0;
   std::optional<parker> parker_;  // made when it goes to sleep
+  bool sleeps_ = false;           // it will be woken
 };
 
 }  // namespace detail::blocking_front

@@ -11,10 +11,23 @@
 /// called, and the task answers through the completion, once, from any thread, now or later.
 ///
 /// Who calls the callback. The thread that ends the wait: the one that answers or cancels, a helper thread of the group
-/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once. (If that thread is
-/// calling one already they queue up behind it, so that the stack does not grow.) `cacheflight::via(scheduler,
-/// callback)` calls it on the scheduler's terms instead: any callable that takes a copyable `void()`. What a callback
-/// throws, also when it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
+/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once, also where `start` is called
+/// inside a task. `cacheflight::via(scheduler, callback)` calls it on the scheduler's terms instead: any callable that takes
+/// a copyable `void()`. What a callback throws, also when it is moved, has nobody to go to: it is counted in
+/// `statistics::callback_failures` and dropped.
+///
+/// Turns. A callback that is called, and a coroutine or receiver that is resumed, on the thread that ends its wait has its
+/// turn. Turns do not nest: those that are due inside one, on the same stack, also those of a `start` there whose outcome is
+/// there at once, come when it is over. So a turn must not wait for another, and one that is long, runs an event loop or
+/// suspends its fiber holds up those that were due inside of it. Nobody else: what other fibers of the thread end goes on
+/// meanwhile. A fiber may go on on another thread inside a turn, which takes the turns that are queued along; it must have
+/// 8 KiB of stack left where it is suspended, must share its stack with nobody, and must not be shut down before the turn
+/// is over. With `via` (and `resume_on`) a callback takes no turn, waits for none and holds up none: the way to go on an
+/// event loop's thread.
+///
+/// Unwinding. A task, plain or callback-style, in which the thread exits or is cancelled, or whose stackful coroutine is shut
+/// down, unwinds: its flight ends as abandoned, and the unwinding goes on through `start`, or through the `work`. It must not
+/// begin in a callback, or in a scheduler: that ends the program. See `<cacheflight/blocking.hpp>` for libc++.
 ///
 /// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
 /// `max_keys_error`, reach the callback as well; only a null task or callback, a key that is refused (see `group::run`),
@@ -22,6 +35,7 @@
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
@@ -79,14 +93,16 @@ class completion {
   /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws,
   /// that exception is the answer.
   template <class... Value>
-    requires(std::is_void_v<T> ? sizeof...(Value) == 0 : sizeof...(Value) == 1)
-  bool set_value(Value&&... value) noexcept {
+  requires(std::is_void_v<T> ? sizeof...(Value) == 0
+                             : sizeof...(Value) == 1) bool set_value(Value&&... value) noexcept {
     if (!target_) return false;
     std::shared_ptr<void const> made;
     try {
       if constexpr (!std::is_void_v<T>) made = result::make(std::forward<Value>(value)...);
     } catch (...) {
-      return set_exception(std::current_exception());
+      if (!detail::unwinding()) return set_exception(std::current_exception());
+      std::exchange(target_, nullptr)->drop();
+      return true;
     }
     return std::exchange(target_, nullptr)->resolve(std::move(made));
   }
@@ -124,8 +140,8 @@ struct answering_task {
   explicit answering_task(F f) : function(std::move(f)) {}
 
   template <class... Args>
-    requires std::is_invocable_v<F, completion<T>, Args...>
-  answers<T> operator()(completion<T> done, Args&&... args) {
+  requires std::is_invocable_v<F, completion<T>, Args...> answers<T>
+  operator()(completion<T> done, Args&&... args) {
     std::invoke(std::move(function), std::move(done), std::forward<Args>(args)...);
     return {};
   }
@@ -163,10 +179,8 @@ struct scheduled {
   scheduled(Scheduler s, F f) : scheduler(std::move(s)), function(std::move(f)) {}
 
   template <class... Args>
-    requires std::is_invocable_v<F, Args...>
-  void operator()(Args&&... args) {
-    std::invoke(std::move(function), std::forward<Args>(args)...);
-  }
+  requires std::is_invocable_v<F, Args...>
+  void operator()(Args&&... args) { std::invoke(std::move(function), std::forward<Args>(args)...); }
 };
 template <class F>
 inline constexpr bool is_scheduled = false;
@@ -209,11 +223,11 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     return true;
   }
 
-  /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards.
-  void start() noexcept {
+  /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards. Throws nothing, but
+  /// lets through what unwinds the stack.
+  void start() {
     if (!core_type::may_start(*this)) {
-      std::destroy_at(&task_);
-      has_task_ = false;
+      destroy_task();
       return core_type::settle(*this, cause::abandoned, nullptr, nullptr);
     }
     core_type::stoppable(*this);
@@ -222,22 +236,39 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     try {
       task_(completion<T>(this));
     } catch (...) {
+      if (unwinding()) {
+        returned(cause::abandoned, nullptr);
+        throw;
+      }
       failure = std::current_exception();
     }
-    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does
-    // not count.
-    answer const before = answer_.exchange(failure ? answer::settled : answer::expected, std::memory_order_acq_rel);
-    bool const outlived = before == answer::starting && failure;
-    if (before == answer::settled) answer_.store(answer::settled, std::memory_order_relaxed);
-    else if (failure) settle(cause::rejected, nullptr, std::move(failure));
-    else if (before == answer::dropped) settle(cause::abandoned, nullptr, nullptr);
-    if (!outlived) core_type::release(*this);
+    returned(failure ? cause::rejected : cause::open, std::move(failure));
   }
 
  private:
   /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it
   /// did.
   enum class answer : unsigned char { starting, expected, dropped, settled };
+
+  /// The task's function is through; `failed` says how if it did not return. Its captures go before its flight: one of them
+  /// may be what keeps the completion.
+  void returned(cause failed, std::exception_ptr&& failure) noexcept {
+    destroy_task();
+    bool const threw = failed != cause::open;
+    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does
+    // not count.
+    answer const before = answer_.exchange(threw ? answer::settled : answer::expected, std::memory_order_acq_rel);
+    bool const outlived = before == answer::starting && threw;
+    if (before == answer::settled) answer_.store(answer::settled, std::memory_order_relaxed);
+    else if (threw) settle(failed, nullptr, std::move(failure));
+    else if (before == answer::dropped) settle(cause::abandoned, nullptr, nullptr);
+    if (!outlived) core_type::release(*this);
+  }
+
+  void destroy_task() noexcept {
+    has_task_ = false;
+    std::destroy_at(&task_);
+  }
 
   bool resolve(std::shared_ptr<void const> value) noexcept override {
     return end(cause::resolved, std::move(value), nullptr);
@@ -277,7 +308,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   }
 
   union {
-    F task_;  // until the flight is gone, or has been settled without it
+    F task_;  // until it has returned
   };
   std::stop_source stop_{std::nostopstate};  // made when the task asks for it; this and the next under the shard's lock
   bool stopped_ = false;
@@ -365,7 +396,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     ~turn() override {
       if (auto* const dropped = self.exchange(nullptr)) dropped->vanish();
     }
-    void call() noexcept override {
+    void call() override {
       if (auto* const mine = self.exchange(nullptr)) mine->take_turn();
     }
     std::atomic<callback_caller*> self;
@@ -389,6 +420,7 @@ class callback_caller final : public recycled, inline_caller<P> {
         auto scheduler = callback_.scheduler;
         scheduler(work(mine));
       } catch (...) {
+        if (unwinding()) std::terminate();
         return mine && !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
       }
     } else {
@@ -414,6 +446,7 @@ class callback_caller final : public recycled, inline_caller<P> {
       if constexpr (std::is_void_v<Answer>) std::move(callback)(std::move(error));
       else std::move(callback)(std::move(error), std::move(value));
     } catch (...) {
+      if (unwinding()) std::terminate();  // it cannot pass through a turn, and would be lost here
       if (flight) core_type::callback_failed(*flight);
       else own->core->callback_failed();
     }
@@ -426,7 +459,8 @@ class callback_caller final : public recycled, inline_caller<P> {
 }  // namespace detail::callback_front
 
 /// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread.
-/// What it throws is the flight's outcome unless it answered before.
+/// What it throws is the flight's outcome unless it answered before. When it has returned, it is destroyed with what it has
+/// captured: what still works on the answer owns what it needs.
 template <class T, class F>
 [[nodiscard]] auto answering(F task) {
   detail::require_task(task);
@@ -436,7 +470,7 @@ template <class T, class F>
 /// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it
 /// once. If it throws it is asked again; if it drops the work, the callback is destroyed uncalled.
 template <class Scheduler, class F>
-  requires std::is_invocable_v<Scheduler&, work>
+requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {
   detail::require_callback(callback);
   static_assert(std::is_copy_constructible_v<Scheduler>,

@@ -7,12 +7,20 @@
 ///     std::shared_ptr<user const> u = co_await flights.run("user:" + id, fetch_user, id);
 ///
 /// Who resumes whom. The task is started by the leader, on its thread, and runs wherever what it awaits resumes it.
-/// Waiters resume on the thread that ends their wait: inside the call that settles or cancels the flight, on a helper
-/// thread of the group after a timeout, inside `request_stop` if they are stopped. (If that thread is resuming one
-/// already they queue up behind it, so that the stack does not grow.) `co_await flights.run(…).resume_on(scheduler)`
+/// Waiters resume on the thread that ends their wait: inside the call that settles or cancels the flight, on a
+/// helper thread of the group after a timeout, inside `request_stop` if they are stopped. `co_await flights.run(…).resume_on(scheduler)`
 /// resumes on the scheduler's terms instead: any callable that takes a copyable `void()` and calls it once. If it
 /// throws, without having called it, it is asked again; if it drops the function, the coroutine is never resumed. From
 /// when the scheduler has the function until it was called or dropped, the coroutine must not be destroyed. A leader whose task completed inside the starting call goes on without having been suspended.
+///
+/// Turns. A coroutine that is resumed by the thread that ends its wait has its turn until it suspends again or ends. Turns
+/// do not nest: those that are due inside one, on the same stack, come when it is over. So until then it must not block for
+/// another's turn: a callback of `start`, say. `resume_on` takes no turn, waits for none and holds up none.
+/// `<cacheflight/callback.hpp>` says what that means for event loops and fibers. A task that is started is no turn: what is
+/// due inside of it goes on at once.
+///
+/// Unwinding that is no exception (a thread that exits or is cancelled, a stackful coroutine that is shut down) is caught by
+/// coroutines, as everything is, and goes no further: the flight ends as abandoned, and a thread's exit ends the program.
 ///
 /// Leaving. `run_options::stop_token` makes the caller leave at once with `caller_stopped_error`. A coroutine that is
 /// destroyed while it is suspended in `run` has left: on any thread until its flight is decided, or its own wait is
@@ -27,6 +35,7 @@
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
@@ -127,8 +136,8 @@ class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<type
         value = base::result::make(std::move(got));
       }
     } catch (...) {
-      why = cause::rejected;
-      failure = std::current_exception();
+      why = unwinding() ? cause::abandoned : cause::rejected;
+      if (why == cause::rejected) failure = std::current_exception();
     }
     end.settle(why, std::move(value), std::move(failure));
   }
@@ -208,14 +217,15 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       return leads = new flight_type(std::move(k), opts.take_metadata(), std::move(task_));
     };
     typename inline_caller<P>::starting start(*this);
+    if (access::core(*flights_).settings().on_event()) start.entering();
     entry in;
     try {
       in = access::enter_suspended(*flights_, key_, *this, opts, detail::type_of<typename result::value_type>(), build,
                                    !stop.stop_possible(),
                                    !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
     } catch (...) {
-      (void)start.end();
-      if (start.gone) return true;  // another's turn has destroyed the frame that would catch it
+      start.note();
+      if (!start.end()) return true;  // another's turn has destroyed the frame that would catch it
       throw;
     }
     // If it is suspended the frame may be gone from here on: resumed on another thread, or destroyed.
@@ -224,9 +234,12 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
       if (stop.stop_possible()) stage_.watch(stop, *this);
       suspended = core_type::arm(*this);
     }
-    if (in.how == admission::leads) leads->start();
-    bool const ready = start.end();
-    return start.gone || (suspended && !ready);  // gone: another's turn has destroyed the frame, suspended or not
+    if (!suspended) start.note();
+    if (in.how == admission::leads) {
+      start.leads();
+      leads->start();
+    }
+    return !start.end();
   }
 
   typename result::type resume() {
@@ -253,6 +266,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
         auto scheduler = scheduler_;
         scheduler([caller = caller_]() noexcept { caller.resume(); });
       } catch (...) {
+        if (unwinding()) std::terminate();  // it cannot pass through who ends the wait, and would be lost here
         return false;
       }
     }
@@ -273,8 +287,7 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 /// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T`
 /// being what the task's awaitable yields.
 template <detail::coroutine_front::awaitable Returned>
-  requires(!detail::sender_like<Returned>)
-struct front<Returned> {
+requires(!detail::sender_like<Returned>) struct front<Returned> {
   template <class Group, class K, class Options, class Task>
   [[nodiscard]] static auto run(Group& flights, K&& key, Options&& opts, Task&& task) {
     using namespace detail::coroutine_front;

@@ -15,13 +15,16 @@
 /// completes with `set_stopped` without having been asked to has not answered: the flight ends as abandoned.
 ///
 /// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if
-/// the outcome is there at once. Leaving: the stop token of the receiver's environment. The operation state is the
+/// the outcome is there at once and no turn is under way there. Leaving: the stop token of the receiver's environment. The operation state is the
 /// waiter: joining allocates nothing. An operation state must not be destroyed between `start` and its completion, as
-/// everywhere in P2300. Moving a receiver must not throw.
+/// everywhere in P2300. Moving a receiver must not throw. The task, and the operation state that its sender made, are
+/// destroyed when that has completed, before anybody gets the result. Unwinding that is no exception ends there, as in
+/// coroutines.
 
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
@@ -69,7 +72,9 @@ struct completion_signatures {};
 namespace detail::sender_front {
 
 template <class R>
-concept sender = sender_like<R> && requires { typename std::remove_cvref_t<R>::completion_signatures; };
+concept sender = sender_like<R> && requires {
+  typename std::remove_cvref_t<R>::completion_signatures;
+};
 
 struct no_answer;
 
@@ -134,14 +139,12 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   /// The caller holds a reference meanwhile.
   void start() noexcept {
     if (!this->may_start()) return;
-    std::exception_ptr failure;
     core_type::retain(*this);  // the receiver's
     try {
       operation_.emplace(elide{[this] { return this->invoke().connect(receiver{this}); }});
     } catch (...) {
-      failure = std::current_exception();
+      return caught();
     }
-    if (failure) return end(cause::rejected, nullptr, std::move(failure));
     core_type::stoppable(*this);
     operation_->start();
   }
@@ -163,7 +166,7 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
       try {
         if constexpr (!std::is_void_v<answer>) made = base::result::make(answer(std::forward<Values>(values)...));
       } catch (...) {
-        return flight->end(cause::rejected, nullptr, std::current_exception());
+        return flight->caught();
       }
       flight->end(cause::resolved, std::move(made), nullptr);
     }
@@ -185,11 +188,17 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   template <class F>
   elide(F) -> elide<F>;
 
+  /// In a handler.
+  void caught() noexcept {
+    if (unwinding()) end(cause::abandoned, nullptr, nullptr);
+    else end(cause::rejected, nullptr, std::current_exception());
+  }
+
+  /// The operation has completed, and so may be destroyed; it may refer to the task, and goes first.
   void end(cause why, std::shared_ptr<void const> value, std::exception_ptr exception) noexcept {
-    core_type::settle(*this, why, std::move(value),
-                      std::move(exception));  // the operation may refer to the task: both go with the flight
-    core_type::release(
-        *this);  // the operation state is destroyed with the flight, at the earliest here, after its completion
+    operation_.reset();
+    this->unwind(why, std::move(value), std::move(exception));
+    core_type::release(*this);
   }
 
   std::stop_source stop_;

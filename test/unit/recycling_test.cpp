@@ -58,7 +58,7 @@ TEST(recycling, a_block_has_room_for_every_size_that_shares_it) {
   });
 }
 
-TEST(recycling, a_thread_keeps_a_few_of_each_size) {
+TEST(recycling, R37_a_thread_keeps_a_few_of_each_size_however_many_there_were) {
   on_a_thread_of_its_own([] {
     std::vector<void*> blocks;
     for (std::size_t i = 0; i < 2 * cache::depth; ++i) blocks.push_back(cache::take(200));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "support/fiber.hpp"
 #include "support/manual_platform.hpp"
 #include <cacheflight/detail/turns.hpp>
 
@@ -12,6 +13,7 @@
 #include <thread>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 namespace cacheflight_test {
 namespace {
@@ -85,6 +87,7 @@ TEST_F(turns, of_a_leader_that_is_released_within_its_start_are_noted_and_not_ta
   led a(flights, "a");
   a.leader->looks = false;
   caller::starting start(*a.leader);
+  start.entering();
   settle(a.flight);
   EXPECT_TRUE(start.end());
   EXPECT_EQ(a.leader->turns, 0);
@@ -96,6 +99,7 @@ TEST_F(turns, a_leader_is_not_taken_for_one_that_another_thread_starts) {
   std::latch started(1), over(1);
   std::thread one([&] {  // each is the first start of a new thread
     caller::starting start(*a.leader);
+    start.entering();
     started.count_down();
     over.wait();
     EXPECT_FALSE(start.end());
@@ -103,6 +107,7 @@ TEST_F(turns, a_leader_is_not_taken_for_one_that_another_thread_starts) {
   std::thread other([&] {
     started.wait();
     caller::starting start(*b.leader);
+    start.entering();
     settle(a.flight);
     EXPECT_FALSE(start.end());
     over.count_down();
@@ -119,6 +124,7 @@ TEST_F(turns, a_leader_is_not_taken_for_one_that_another_thread_starts) {
 TEST_F(turns, a_leader_whose_task_ends_within_its_start_is_ready_instead_of_being_given_its_turn) {
   led one(flights, "one");
   caller::starting start(*one.leader);
+  start.entering();
   settle(one.flight);
   EXPECT_TRUE(one.leader->noted);
   EXPECT_TRUE(start.end());
@@ -129,6 +135,7 @@ TEST_F(turns, a_leader_whose_task_ends_later_is_given_its_turn_at_once) {
   led one(flights, "one");
   {
     caller::starting start(*one.leader);
+    start.entering();
     EXPECT_FALSE(start.end());
   }
   settle(one.flight);
@@ -141,6 +148,7 @@ TEST_F(turns, other_turns_wait_until_the_start_is_over) {
   caller joiner(flights, "one");
   EXPECT_FALSE(joiner.leads);
   caller::starting start(*one.leader);
+  start.entering();
   settle(one.flight);
   settle(two.flight);
   EXPECT_FALSE(joiner.noted) << "it did not start the task";
@@ -154,8 +162,10 @@ TEST_F(turns, other_turns_wait_until_the_start_is_over) {
 TEST_F(turns, of_starts_within_starts_each_has_its_own_leader) {
   led outer(flights, "outer"), inner(flights, "inner");
   caller::starting first(*outer.leader);
+  first.entering();
   {
     caller::starting second(*inner.leader);
+    second.entering();
     settle(outer.flight);  // by the inner task
     EXPECT_TRUE(outer.leader->noted);
     EXPECT_FALSE(second.end());
@@ -172,8 +182,10 @@ TEST_F(turns, of_starts_within_starts_the_outermost_takes_the_turns) {
   led outer(flights, "outer"), inner(flights, "inner");
   caller joiner(flights, "inner");
   caller::starting first(*outer.leader);
+  first.entering();
   {
     caller::starting second(*inner.leader);
+    second.entering();
     settle(inner.flight);
     EXPECT_TRUE(second.end());
     EXPECT_EQ(joiner.turns, 0);
@@ -190,6 +202,7 @@ TEST_F(turns, a_turn_may_start_a_task) {
   bool ready = false;
   one.leader->in_turn = [&] {
     caller::starting start(*two.leader);
+    start.entering();
     settle(two.flight);
     ready = start.end();
     EXPECT_EQ(joiner.turns, 0) << "the turn is not over";
@@ -202,6 +215,7 @@ TEST_F(turns, a_turn_may_start_a_task) {
 TEST_F(turns, a_leader_may_be_given_its_turn_on_another_thread_while_it_starts) {
   led one(flights, "one");
   caller::starting start(*one.leader);
+  start.entering();
   std::thread other([&] {
     settle(one.flight);
     EXPECT_EQ(one.leader->turns, 1);
@@ -215,6 +229,7 @@ TEST_F(turns, a_leader_may_be_given_its_turn_on_another_thread_while_it_starts) 
 TEST_F(turns, a_leader_that_is_destroyed_while_it_starts_is_not_ready) {
   led one(flights, "one");
   caller::starting start(*one.leader);
+  start.entering();
   one.leader.reset();
   EXPECT_FALSE(flights.has("one"));
   EXPECT_FALSE(start.end());
@@ -225,6 +240,7 @@ TEST_F(turns, a_leader_that_was_ready_may_be_destroyed_before_its_start_is_over)
   {
     led one(flights, "one");
     caller::starting start(*one.leader);
+    start.entering();
     settle(one.flight);
     EXPECT_TRUE(one.leader->noted);
     one.leader.reset();  // by the rest of its task
@@ -235,6 +251,7 @@ TEST_F(turns, a_leader_that_was_ready_may_be_destroyed_before_its_start_is_over)
     caller joiner(flights, "one");
     joiner.in_turn = [&] { one.leader.reset(); };
     caller::starting start(*one.leader);
+    start.entering();
     settle(one.flight);
     EXPECT_TRUE(one.leader->noted);
     EXPECT_FALSE(start.end());
@@ -248,6 +265,7 @@ TEST_F(turns, a_caller_at_the_address_of_a_leader_that_is_gone_is_not_the_leader
   core::retain(*one);
   {
     caller::starting start(*place);
+    start.entering();
     place.emplace(flights, "two");
     settle(place->joined());
     EXPECT_FALSE(place->noted);
@@ -285,6 +303,178 @@ TEST_F(turns, a_caller_may_be_destroyed_with_its_turn_queued) {
   };
   settle(one.flight);
   EXPECT_EQ(one.leader->turns, 1);
+}
+
+// ---- fibers -------------------------------------------------------------------------------------------------------
+
+TEST_F(turns, R42_of_others_are_not_held_up_by_a_fiber_that_is_suspended_in_one) {
+  led one(flights, "one"), two(flights, "two"), three(flights, "three");
+  fiber in_turn([&] { settle(one.flight); });
+  one.leader->in_turn = [&] { in_turn.suspend(); };
+  in_turn.resume();
+  EXPECT_EQ(one.leader->turns, 1);
+  settle(two.flight);
+  EXPECT_EQ(two.leader->turns, 1);
+  fiber another([&] { settle(three.flight); });
+  another.resume();
+  EXPECT_EQ(three.leader->turns, 1);
+  in_turn.resume();
+}
+
+TEST_F(turns, R42_within_a_turn_on_a_fiber_are_taken_one_after_the_other) {
+  led one(flights, "one"), two(flights, "two");
+  std::string order;
+  one.leader->in_turn = [&] {
+    order += "1(";
+    settle(two.flight);
+    order += ")";
+  };
+  two.leader->in_turn = [&] { order += "2"; };
+  fiber on([&] { settle(one.flight); });
+  on.resume();
+  EXPECT_EQ(order, "1()2");
+}
+
+TEST_F(turns, R42_go_with_a_fiber_that_goes_to_another_thread) {
+  led one(flights, "one"), two(flights, "two"), three(flights, "three");
+  fiber moves([&] { settle(one.flight); });
+  one.leader->in_turn = [&] {
+    settle(two.flight);
+    moves.suspend();
+    settle(three.flight);
+    EXPECT_EQ(two.leader->turns, 0) << "this one is not over";
+    EXPECT_EQ(three.leader->turns, 1) << "the other thread knows of none";
+  };
+  std::thread first([&] { moves.resume(); });
+  first.join();
+  EXPECT_EQ(two.leader->turns, 0);
+  std::thread second([&] { moves.resume(); });
+  std::thread::id const there = second.get_id();
+  second.join();
+  EXPECT_EQ(two.leader->turns, 1);
+  EXPECT_EQ(two.leader->thread, there);
+  EXPECT_EQ(three.leader->turns, 1);
+}
+
+TEST_F(turns, R42_of_a_fiber_that_has_gone_to_another_thread_leave_nothing_behind) {
+  led one(flights, "one"), two(flights, "two"), three(flights, "three"), four(flights, "four");
+  fiber moves([&] {
+    settle(one.flight);
+    moves.suspend();
+    settle(two.flight);  // where the first turn was, on the thread on which it began
+  });
+  one.leader->in_turn = [&] { moves.suspend(); };
+  two.leader->in_turn = [&] {
+    settle(three.flight);
+    EXPECT_EQ(three.leader->turns, 0);
+  };
+  moves.resume();
+  std::thread other([&] { moves.resume(); });
+  other.join();
+  moves.resume();
+  EXPECT_EQ(two.leader->turns, 1);
+  EXPECT_EQ(three.leader->turns, 1);
+  settle(four.flight);
+  EXPECT_EQ(four.leader->turns, 1);
+}
+
+TEST_F(turns, R42_of_fibers_may_end_in_any_order) {
+  led one(flights, "one"), two(flights, "two"), three(flights, "three"), four(flights, "four"), five(flights, "five");
+  fiber first([&] { settle(one.flight); }), second([&] { settle(two.flight); });
+  one.leader->in_turn = [&] { first.suspend(); };
+  two.leader->in_turn = [&] { second.suspend(); };
+  three.leader->in_turn = [&] {
+    first.resume();
+    second.resume();
+  };
+  four.leader->in_turn = [&] {
+    first.resume();  // to their ends
+    second.resume();
+    settle(five.flight);
+    EXPECT_EQ(five.leader->turns, 0) << "this one is not over";
+  };
+  settle(three.flight);
+  settle(four.flight);
+  EXPECT_EQ(five.leader->turns, 1);
+  led six(flights, "six"), seven(flights, "seven");
+  six.leader->in_turn = [&] {
+    settle(seven.flight);
+    EXPECT_EQ(seven.leader->turns, 0);
+  };
+  settle(six.flight);
+  EXPECT_EQ(seven.leader->turns, 1);
+}
+
+TEST_F(turns, R42_of_a_leader_whose_task_suspends_its_fiber_are_taken_meanwhile) {
+  led one(flights, "one"), two(flights, "two");
+  bool goes_on = true;
+  fiber starts([&] {
+    caller::starting start(*one.leader);
+    start.entering();
+    start.leads();
+    starts.suspend();  // the task
+    goes_on = start.end();
+  });
+  starts.resume();
+  settle(two.flight);
+  EXPECT_EQ(two.leader->turns, 1);
+  settle(one.flight);
+  EXPECT_FALSE(one.leader->noted);
+  EXPECT_EQ(one.leader->turns, 1);
+  starts.resume();
+  EXPECT_FALSE(goes_on);
+}
+
+TEST_F(turns, R42_of_a_leader_whose_task_goes_to_another_thread_with_its_fiber) {
+  led one(flights, "one"), two(flights, "two");
+  bool goes_on = false;
+  fiber starts([&] {
+    caller::starting start(*one.leader);
+    start.entering();
+    start.leads();
+    starts.suspend();
+    settle(one.flight);
+    goes_on = start.end() || one.leader->turns == 1;
+    if (!one.leader->turns) core::finish(*one.leader);
+  });
+  starts.resume();
+  std::thread other([&] { starts.resume(); });
+  other.join();
+  EXPECT_TRUE(goes_on);
+  bool ready = false;
+  caller::starting start(*two.leader);
+  start.entering();
+  settle(two.flight);
+  ready = start.end();
+  EXPECT_TRUE(ready);
+  core::finish(*two.leader);
+}
+
+TEST_F(turns, R42_while_a_task_runs_in_a_start_are_not_held_up_by_it) {
+  led one(flights, "one"), two(flights, "two");
+  caller::starting start(*one.leader);
+  start.entering();
+  start.leads();
+  settle(two.flight);
+  EXPECT_EQ(two.leader->turns, 1);
+  settle(one.flight);
+  EXPECT_TRUE(start.end());
+  core::finish(*one.leader);
+}
+
+TEST_F(turns, R42_of_a_chain_with_large_frames_do_not_grow_the_stack) {
+  constexpr int links = 2'000;
+  std::vector<std::unique_ptr<led>> chain;
+  for (int i = 0; i < links; ++i) chain.push_back(std::make_unique<led>(flights, std::to_string(i)));
+  for (std::size_t i = 0; i + 1 < chain.size(); ++i)
+    chain[i]->leader->in_turn = [&, i] {
+      char volatile large[20'000];
+      large[sizeof large - 1] = 1;
+      settle(chain[i + 1]->flight);
+      large[0] = 1;
+    };
+  settle(chain.front()->flight);
+  EXPECT_EQ(chain.back()->leader->turns, 1);
 }
 
 }  // namespace

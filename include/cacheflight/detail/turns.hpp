@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/nesting.hpp>
 #include <cacheflight/detail/process.hpp>
 
 #include <atomic>
@@ -12,16 +13,19 @@ namespace cacheflight::inline v1::detail {
 
 /// A caller that takes its turn on whatever thread releases it (coroutines and callbacks without a scheduler).
 ///
-/// Turns taken inside a turn are queued, and taken by the outermost one of the thread: a chain of flights that end each
-/// other, or any number of waiters, does not grow the stack.
+/// Turns taken inside a turn are queued, and taken by the outermost one of the stack: a chain of flights that end each
+/// other, or any number of waiters, does not grow it. They wait for a turn only if they were released inside of it: not
+/// behind a fiber that is suspended in one.
 template <class P>
 class inline_caller : public waiter<P> {
  protected:
+  class starting;
+
   inline_caller() noexcept = default;
   ~inline_caller() {
-    if (starting* const s = starting::of(*this)) s->gone = true;
+    if (start_ != 0) starting::told_gone(*this);
     if (!core<P>::withdraw(*this)) {
-      if (this->linked()) this->unlink();  // destroyed with its turn queued on this thread
+      if (this->linked()) this->unlink();  // destroyed with its turn queued
       core<P>::finish(*this);
     }
   }
@@ -32,78 +36,105 @@ class inline_caller : public waiter<P> {
   /// All that resume on whatever thread there is share one place.
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
 
-  /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn under way on
-  /// this thread is over.
+  /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn under way around
+  /// this call is over.
   void queue_turns(typename waiter<P>::waiters& others) noexcept {
-    taking_turns const outermost;
-    if (!is_starting_here()) queue->push_back(*this);
-    queue->splice(others);
+    scope* const around = scope::around();
+    bool const noted = is_starting_in(around);
+    if (around && around->queue) return add(*around->queue, others, noted);
+    if (noted && others.empty()) return;
+    turn now(here());
+    add(now.own, others, noted);
   }
 
   /// The caller has read its outcome. The flight may be gone afterwards.
   void finish_turn() noexcept {
-    if (queue && !queue->empty()) core<P>::finish(*this, queue->front());
+    start_ = 0;
+    scope* const around = scope::around();
+    if (around && around->queue && !around->queue->empty()) core<P>::finish(*this, around->queue->front());
     else core<P>::finish(*this);
   }
 
   /// True: noted; see `starting`.
-  [[nodiscard]] bool is_starting_here() noexcept {
-    starting* const s = starting::of(*this);
-    return s && (s->ready = true);
-  }
+  [[nodiscard]] bool is_starting_here() noexcept { return start_ != 0 && is_starting_in(scope::around()); }
 
  private:
-  /// The outermost turn of a thread, if there is none: at its end it takes those that were queued meanwhile.
-  class taking_turns {
-   public:
-    taking_turns() noexcept : outermost_(queue == nullptr) {
-      if (outermost_) queue = &own_;
-    }
-    taking_turns(taking_turns const&) = delete;
-    taking_turns& operator=(taking_turns const&) = delete;
-    ~taking_turns() { end(); }
+  /// A turn, or a call that enters.
+  struct scope : nesting<scope> {
+    explicit scope(std::uint64_t n = 0) noexcept : number(n) {}
 
-    void end() noexcept {
-      if (!std::exchange(outermost_, false)) return;
-      while (auto* const next = own_.pop_front()) static_cast<inline_caller*>(next)->take_turn();
-      queue = nullptr;
+    void enter(stack_address at) noexcept {
+      nesting<scope>::enter(at);
+      scope* const outer = this->outer();
+      queue = outer && outer->queue ? outer->queue : &own;
+    }
+    /// Those that were queued meanwhile, if there is none around to take them.
+    void take_queued() noexcept {
+      while (auto* const next = own.pop_front()) static_cast<inline_caller*>(next)->take_turn();
     }
 
-   private:
-    typename waiter<P>::waiters own_;  // all of them inline callers
-    bool outermost_;
+    typename waiter<P>::waiters own;  // all of them inline callers
+    typename waiter<P>::waiters* queue =
+        nullptr;                 // where turns wait that are released inside of this; null: they do not
+    std::uint64_t const number;  // of who enters; 0: a turn
+  };
+  struct turn : scope {
+    explicit turn(stack_address at) noexcept { this->enter(at); }
+    ~turn() { this->take_queued(); }
   };
 
+  void add(typename waiter<P>::waiters& queue, typename waiter<P>::waiters& others, bool noted) noexcept {
+    if (!noted) queue.push_back(*this);
+    queue.splice(others);
+  }
+
+  [[nodiscard]] bool is_starting_in(scope* around) noexcept {
+    if (start_ == 0) return false;
+    starting* const s = starting::of(*this, around);
+    if (s) s->note();
+    return s != nullptr;
+  }
+
  protected:
-  /// A caller that enters, and starts its task if it leads: a turn that it is given meanwhile on this thread is noted instead of taken, and
-  /// other turns wait until `end`, which tells whether the caller is ready. It may be resumed on another
-  /// thread, and be gone, at any moment in between, and another waiter may have its address; so it is known by a number
-  /// of its own.
-  class starting {
+  /// A caller that enters, and starts its task if it leads: a turn that it is given meanwhile inside of this is noted
+  /// instead of taken. It may be resumed elsewhere, and be gone, at any moment until `end`, and another waiter may have its
+  /// address; so it is known by a number of its own, which it has before others can see it.
+  class starting : scope {
    public:
-    explicit starting(inline_caller& leader) noexcept : number_(next_number()), outer_(std::exchange(innermost, this)) {
-      leader.start_ = number_;
+    explicit starting(inline_caller& leader) noexcept : scope(next_number()), leader_(leader) {
+      leader.start_ = this->number;
+      leader.noted_by_ = nullptr;
     }
-    starting(starting const&) = delete;
-    starting& operator=(starting const&) = delete;
-    ~starting() { innermost = outer_; }
+    ~starting() { this->take_queued(); }
 
+    /// Code of the user's may run while it enters: other turns wait until it has entered, because they may destroy the
+    /// caller.
+    void entering(stack_address at = here()) noexcept { this->enter(at); }
+
+    /// The caller leads, and may be gone; what follows is the task.
+    void leads(stack_address at = here()) noexcept {
+      if (this->queue) this->take_queued();
+      else this->enter(at);
+      if (this->queue == &this->own) this->queue = nullptr;
+    }
+
+    /// It goes on here when this is over, whoever is given its turn.
+    void note() noexcept {
+      noted_ = true;
+      leader_.noted_by_ = this;
+    }
+
+    /// Whether the caller goes on here: it was noted, and is not gone.
     [[nodiscard]] bool end() noexcept {
-      turns_.end();
-      return ready && !gone;
+      this->take_queued();
+      if (!noted_ || gone_) return false;
+      leader_.start_ = 0;
+      return true;
     }
-
-    [[nodiscard]] static starting* of(inline_caller const& caller) noexcept {
-      if (caller.start_ == 0) return nullptr;
-      for (starting* s = innermost; s; s = s->outer_)
-        if (s->number_ == caller.start_) return s;
-      return nullptr;
-    }
-
-    bool ready = false;
-    bool gone = false;
 
    private:
+    friend inline_caller;
+
     static constexpr std::uint64_t block = 1 << 24;
 
     /// Never the same twice: each thread takes them from a block of its own.
@@ -114,18 +145,27 @@ class inline_caller : public waiter<P> {
       return ++last;
     }
 
-    std::uint64_t number_;
-    starting* outer_;
-    taking_turns turns_;
+    [[nodiscard]] static starting* of(inline_caller const& caller, scope* around) noexcept {
+      for (scope* s = around; s; s = s->outer())
+        if (s->number == caller.start_) return static_cast<starting*>(s);
+      return nullptr;
+    }
+
+    /// A caller that has entered somewhere is destroyed.
+    static void told_gone(inline_caller const& caller) noexcept {
+      starting* const s = caller.noted_by_ ? caller.noted_by_ : of(caller, scope::around());
+      if (s) s->gone_ = true;
+    }
+
+    inline_caller& leader_;
+    bool noted_ = false, gone_ = false;
   };
 
  private:
   static constexpr char anywhere = 0;
 
-  std::uint64_t start_ = 0;  // the number under which it started its task; 0: it has not
-
-  CACHEFLIGHT_STATIC_TLS static inline thread_local constinit typename waiter<P>::waiters* queue = nullptr;
-  CACHEFLIGHT_STATIC_TLS static inline thread_local constinit starting* innermost = nullptr;
+  std::uint64_t start_ = 0;       // the number under which it enters, or has; 0: neither
+  starting* noted_by_ = nullptr;  // where it goes on
 };
 
 }  // namespace cacheflight::inline v1::detail

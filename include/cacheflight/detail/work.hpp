@@ -3,8 +3,10 @@
 
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/task.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/group.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <exception>
 #include <memory>
@@ -16,10 +18,12 @@
 namespace cacheflight::inline v1 {
 
 /// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is destroyed
-/// without having been called, its flight ends as abandoned.
+/// without having been called, its flight ends as abandoned. Once it has been called it holds neither task nor flight,
+/// result or key, however long a copy is kept.
 class work {
  public:
-  /// Runs the task, or does nothing if it ran already.
+  /// Runs the task, or does nothing if it ran already, or if its flight has ended meanwhile (rule 34). Throws nothing; what
+  /// unwinds the thread, or the stackful coroutine, in the task passes through (rule 39).
   void operator()() const {
     if (run_) run_->call();
   }
@@ -27,8 +31,8 @@ class work {
   /// What is run. For the library.
   class target {
    public:
-    /// Called once for each call of the work that holds this.
-    virtual void call() noexcept = 0;
+    /// Called once for each call of the work that holds this. Throws nothing, but lets through what unwinds the stack.
+    virtual void call() = 0;
     virtual ~target() = default;
   };
   /// For the library.
@@ -53,10 +57,8 @@ struct submitted : executor_bound {
   submitted(Submit s, F f) : submit(std::move(s)), function(std::move(f)) {}
 
   template <class... Args>
-    requires std::is_invocable_v<F, Args...>
-  decltype(auto) operator()(Args&&... args) {
-    return std::invoke(std::move(function), std::forward<Args>(args)...);
-  }
+  requires std::is_invocable_v<F, Args...>
+  decltype(auto) operator()(Args&&... args) { return std::invoke(std::move(function), std::forward<Args>(args)...); }
 };
 template <class F>
 inline constexpr bool is_submitted = false;
@@ -130,44 +132,56 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   using base::base;
 
   /// On this thread, or wherever the task's own executor runs it. Consumes the task's reference: the flight may be gone
-  /// afterwards. `own`: the caller, if it will not be suspended before this returns, and cannot be stopped.
-  void start(waiter<P>* own = nullptr) noexcept {
+  /// afterwards. `own`: the caller, if it will not be suspended before this returns, and cannot be stopped. Throws nothing,
+  /// but lets through what unwinds the stack, when the flight has been settled as abandoned.
+  void start(waiter<P>* own = nullptr) {
     if (!this->may_start()) return;
     if constexpr (is_submitted<typename Task::function_type>) submit();
     else run(own);
   }
 
  private:
+  struct let_go {
+    void operator()(value_flight* f) const noexcept { core_type::release(*f); }
+  };
+  using reference = std::unique_ptr<value_flight, let_go>;
+
+  /// Holds the flight until it is called or dropped.
   struct submission final : work::target {
-    explicit submission(value_flight* f) noexcept : flight(f) { core_type::retain(*flight); }
+    explicit submission(value_flight* f) noexcept : flight(f) { core_type::retain(*f); }
     ~submission() override {
-      if (flight->launch_.dropped()) flight->unwind(cause::abandoned, nullptr, nullptr);
-      core_type::release(*flight);
+      reference const held(flight.load(std::memory_order_acquire));
+      if (held && held->launch_.dropped()) held->unwind(cause::abandoned, nullptr, nullptr);
     }
-    void call() noexcept override {
-      if (flight->launch_.begin()) {
-        (void)flight->launch_.answered();
-        flight->run(nullptr);
-      }
+    void call() override {
+      reference const held(flight.exchange(nullptr, std::memory_order_acq_rel));
+      if (!held || !held->launch_.begin()) return;
+      (void)held->launch_.answered();
+      if (core_type::may_start(*held)) held->run(nullptr);
+      else held->unwind(cause::abandoned, nullptr, nullptr);
     }
-    value_flight* flight;
+    std::atomic<value_flight*> flight;
   };
 
-  void submit() noexcept {
+  void submit() {
     core_type::retain(*this);  // an executor that runs the task at once may see the flight's end
+    reference const held(this);
     std::exception_ptr failure;
     try {
       auto executor = std::move(this->task().function().submit);
       executor(work(detail::make_shared_recycled<submission>(this)));
     } catch (...) {
+      if (unwinding()) {
+        if (launch_.handed_over(true)) this->unwind(cause::abandoned, nullptr, nullptr);
+        throw;
+      }
       failure = std::current_exception();
     }
     cause const why = failure ? cause::rejected : cause::abandoned;
     if (launch_.handed_over(failure != nullptr)) this->unwind(why, nullptr, std::move(failure));
-    core_type::release(*this);
   }
 
-  void run(waiter<P>* own) noexcept {
+  void run(waiter<P>* own) {
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -175,6 +189,10 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
       if constexpr (std::is_void_v<typename Task::result>) this->invoke();
       else value = base::result::make(this->invoke());
     } catch (...) {
+      if (unwinding()) {
+        this->unwind(cause::abandoned, nullptr, nullptr, own);
+        throw;
+      }
       why = cause::rejected;
       failure = std::current_exception();
     }
@@ -189,9 +207,10 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
 
 /// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a copyable
 /// `void()`) and has it called on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); }, load)`. What
-/// `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned.
+/// `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned. A task whose flight has ended
+/// before its turn in the queue came is not run; it is destroyed when its work is called or dropped.
 template <class Submit, class F>
-  requires std::is_invocable_v<Submit&, work>
+requires std::is_invocable_v<Submit&, work>
 [[nodiscard]] auto on(Submit submit, F task) {
   detail::require_task(task);
   return detail::submitted<Submit, F>(std::move(submit), std::move(task));
