@@ -93,8 +93,8 @@ class completion {
   /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws,
   /// that exception is the answer.
   template <class... Value>
-  requires(std::is_void_v<T> ? sizeof...(Value) == 0
-                             : sizeof...(Value) == 1) bool set_value(Value&&... value) noexcept {
+    requires(std::is_void_v<T> ? sizeof...(Value) == 0 : sizeof...(Value) == 1)
+  bool set_value(Value&&... value) noexcept {
     if (!target_) return false;
     std::shared_ptr<void const> made;
     try {
@@ -140,8 +140,8 @@ struct answering_task {
   explicit answering_task(F f) : function(std::move(f)) {}
 
   template <class... Args>
-  requires std::is_invocable_v<F, completion<T>, Args...> answers<T>
-  operator()(completion<T> done, Args&&... args) {
+    requires std::is_invocable_v<F, completion<T>, Args...>
+  answers<T> operator()(completion<T> done, Args&&... args) {
     std::invoke(std::move(function), std::move(done), std::forward<Args>(args)...);
     return {};
   }
@@ -179,8 +179,10 @@ struct scheduled {
   scheduled(Scheduler s, F f) : scheduler(std::move(s)), function(std::move(f)) {}
 
   template <class... Args>
-  requires std::is_invocable_v<F, Args...>
-  void operator()(Args&&... args) { std::invoke(std::move(function), std::forward<Args>(args)...); }
+    requires std::is_invocable_v<F, Args...>
+  void operator()(Args&&... args) {
+    std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
 };
 template <class F>
 inline constexpr bool is_scheduled = false;
@@ -470,7 +472,7 @@ template <class T, class F>
 /// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it
 /// once. If it throws it is asked again; if it drops the work, the callback is destroyed uncalled.
 template <class Scheduler, class F>
-requires std::is_invocable_v<Scheduler&, work>
+  requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {
   detail::require_callback(callback);
   static_assert(std::is_copy_constructible_v<Scheduler>,

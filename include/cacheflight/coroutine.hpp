@@ -287,7 +287,8 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 /// Tasks that return an awaitable: `run` returns an awaitable of `std::shared_ptr<T const>` (`void` for `void`), `T`
 /// being what the task's awaitable yields.
 template <detail::coroutine_front::awaitable Returned>
-requires(!detail::sender_like<Returned>) struct front<Returned> {
+  requires(!detail::sender_like<Returned>)
+struct front<Returned> {
   template <class Group, class K, class Options, class Task>
   [[nodiscard]] static auto run(Group& flights, K&& key, Options&& opts, Task&& task) {
     using namespace detail::coroutine_front;

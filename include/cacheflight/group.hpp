@@ -48,9 +48,7 @@ struct flight_info {
 namespace detail {
 
 template <class T>
-concept complete = requires {
-  sizeof(T);
-};
+concept complete = requires { sizeof(T); };
 template <class Returned>
 concept has_front = complete<front<Returned>>;
 
@@ -156,9 +154,11 @@ class basic_group {
   /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight and its
   /// result (which each thread recycles), to lead.
   template <class K, class F, class... Args>
-  requires(!detail::options_argument<F>) [[nodiscard(
+    requires(!detail::options_argument<F>)
+  [[nodiscard(
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
-      "it")]] auto run(K&& key, F&& task, Args&&... args) {
+      "it")]] auto
+  run(K&& key, F&& task, Args&&... args) {
     return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -177,7 +177,8 @@ class basic_group {
   /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
   /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls. Throws at once what `run` throws at once.
   template <class K, class F, class Callback>
-  requires(!detail::options_argument<F>) void start(K&& key, F&& task, Callback&& callback) {
+    requires(!detail::options_argument<F>)
+  void start(K&& key, F&& task, Callback&& callback) {
     begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task), std::forward<Callback>(callback));
   }
 
@@ -223,7 +224,7 @@ class basic_group {
 
   /// The same, with `name(key)` in place of the key: a redacted form, say (rule 32). `name` runs outside of locks.
   template <class Name>
-  requires std::invocable<Name&, Key const&>
+    requires std::invocable<Name&, Key const&>
   [[nodiscard]] auto snapshot(Name&& name) const {
     using clock = typename Platform::clock;
     std::vector<flight_info<std::decay_t<std::invoke_result_t<Name&, Key const&>>>> up;

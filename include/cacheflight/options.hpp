@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/key.hpp>
+#include <cacheflight/detail/process.hpp>
 #include <cacheflight/event.hpp>
 
 #include <any>
@@ -126,7 +126,7 @@ class options {
   [[nodiscard]] std::size_t max_keys() const noexcept { return max_keys_; }  ///< 0: no cap.
   [[nodiscard]] std::size_t max_helpers() const noexcept {
     return max_helpers_;
-  }                                                                           ///< What `max_helpers` has set, or 64.
+  }  ///< What `max_helpers` has set, or 64.
   [[nodiscard]] bool measures_age() const noexcept { return measures_age_; }  ///< What `measure_age` has set.
   [[nodiscard]] std::chrono::nanoseconds default_timeout() const noexcept {
     return default_timeout_;

@@ -312,11 +312,8 @@ struct std_platform {
   /// Called before each step.
   static void point(core_step) noexcept {}
 
-  /// Where this thread notes which of the user's code it is running for a group.
-  [[nodiscard]] static void*& innermost_outcall() noexcept {
-    static thread_local constinit void* innermost = nullptr;
-    return innermost;
-  }
+  using thread_id = std::thread::id;  ///< Tells threads apart.
+  [[nodiscard]] static thread_id this_thread() noexcept { return std::this_thread::get_id(); }  ///< The caller's.
 };
 
 }  // namespace cacheflight::inline v1

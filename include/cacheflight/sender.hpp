@@ -72,9 +72,7 @@ struct completion_signatures {};
 namespace detail::sender_front {
 
 template <class R>
-concept sender = sender_like<R> && requires {
-  typename std::remove_cvref_t<R>::completion_signatures;
-};
+concept sender = sender_like<R> && requires { typename std::remove_cvref_t<R>::completion_signatures; };
 
 struct no_answer;
 

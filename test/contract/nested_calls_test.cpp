@@ -22,8 +22,7 @@ namespace ex = cacheflight::execution;
 /// A synchronous function on top of the callback interface, as old code has it: -1 if it would have to wait.
 int synchronously(cacheflight::group& flights) {
   int got = -1;
-  flights.start(
-      "inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
+  flights.start("inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
   return got;
 }
 
@@ -95,8 +94,7 @@ TEST(R42, callback_start_inside_a_turn_calls_its_callback_when_that_is_over) {
   flights.start(
       "outer", [] { return 1; },
       [&](std::exception_ptr, std::shared_ptr<int const>) {
-        flights.start(
-            "inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { after = *v; });
+        flights.start("inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { after = *v; });
         inside = after;
       });
   EXPECT_EQ(inside, 0);

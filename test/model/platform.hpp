@@ -81,8 +81,8 @@ struct lone_platform {
   using driver = hand_driver;
   static std::size_t shards() noexcept { return here.shards; }
   static void point(cacheflight::core_step) noexcept {}
-  static void*& innermost_outcall() noexcept { return innermost; }
-  static inline void* innermost = nullptr;
+  using thread_id = int;
+  static thread_id this_thread() noexcept { return 0; }
 };
 
 /// Fixed, so that a program does the same every time.

@@ -83,7 +83,7 @@ template <class Runner>
         if (better(q)) again = true;
         else i += chunk;
       }
-    auto const plainer = [&](std::uint8_t program::*header) {
+    auto const plainer = [&](std::uint8_t program::* header) {
       for (int bit = 0; bit < 8; ++bit)
         if (p.*header & (1 << bit)) {
           program q = p;

@@ -99,8 +99,7 @@ TEST(R39, what_unwinds_a_stack_is_told_from_exceptions) {
 TEST_F(R39_stackful, a_leader_that_is_shut_down_in_its_task_unwinds_and_its_callers_are_told) {
   EXPECT_TRUE(unwinds([&] {
     (void)flights.run("k", [&] {
-      flights.start(
-          "k", [] { return 0; }, note());
+      flights.start("k", [] { return 0; }, note());
       return shut_down();
     });
   }));
@@ -188,8 +187,7 @@ TEST(R39_stackful_DeathTest, a_callback_that_is_shut_down_ends_the_program) {
   EXPECT_DEATH(
       {
         cacheflight::group flights;
-        flights.start(
-            "k", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) { (void)shut_down(); });
+        flights.start("k", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) { (void)shut_down(); });
       },
       "");
 }
@@ -292,10 +290,7 @@ TEST(R39, callback_a_thread_that_exits_in_its_task_unwinds) {
   auto const note = [&](std::exception_ptr e, std::shared_ptr<int const>) {
     abandoned += throws<cacheflight::abandoned_error>([&] { std::rethrow_exception(e); });
   };
-  observed plain([&] {
-    flights.start(
-        "k", []() -> int { pthread_exit(nullptr); }, note);
-  });
+  observed plain([&] { flights.start("k", []() -> int { pthread_exit(nullptr); }, note); });
   EXPECT_TRUE(plain.ended_early());
   observed answering([&] {
     auto const task = [](cacheflight::completion<int>) { pthread_exit(nullptr); };

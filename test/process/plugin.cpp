@@ -85,8 +85,7 @@ outcome lead(service* s) {
 
 outcome start(service* s) {
   try {
-    s->flights.start(
-        "up", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) {});
+    s->flights.start("up", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) {});
     return outcome::pending;
   } catch (...) {
     return what_happened(std::current_exception());

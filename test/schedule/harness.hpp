@@ -194,8 +194,8 @@ struct platform {
     if (step == release) look(true);
     if (step == release || step == enter || step == stoppable) fibers.point();
   }
-  static void*& innermost_outcall() noexcept { return outcalls[fibers.current()]; }
-  static inline std::array<void*, scheduler::max_fibers + 1> outcalls{};
+  using thread_id = std::size_t;
+  static thread_id this_thread() noexcept { return fibers.current(); }
   static inline std::size_t shard_count = 1;
 };
 
@@ -949,7 +949,6 @@ inline void declare_globals() {
                     {&driver::told, 1},
                     {&driver::keeps_time, sizeof driver::keeps_time},
                     {&driver::helping, sizeof driver::helping},
-                    {&platform::outcalls, sizeof platform::outcalls},
                     {&clock::ticks, sizeof clock::ticks}};
   for (auto const& [memory, size] : {std::pair<void*, std::size_t>(&driver::alive, sizeof driver::alive),
                                      {&anchor, sizeof anchor},
@@ -1039,7 +1038,6 @@ inline void begin(program const& p, setup const& with, bool trace = false) {
       for (std::size_t j = 0; j < body.size(); ++j) operation(body[j], i * (world::nested_from / now.what->count) + j);
     });
   fibers.daemon(driver::fiber);
-  platform::outcalls = {};
   arena::active = false;
 }
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <mutex>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace cacheflight_test {
@@ -113,10 +114,8 @@ struct manual_platform {
   static void point(cacheflight::core_step step) noexcept {
     if (step == cacheflight::core_step::arm && before_arm) before_arm();
   }
-  static void*& innermost_outcall() noexcept {
-    static thread_local constinit void* innermost = nullptr;
-    return innermost;
-  }
+  using thread_id = std::thread::id;
+  static thread_id this_thread() noexcept { return std::this_thread::get_id(); }
   /// Called when this thread's caller is about to wait.
   static inline thread_local std::function<void()> before_arm;
 };

@@ -56,6 +56,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <typeinfo>
 #include <utility>
@@ -98,7 +99,7 @@ class core final : public deadline_work<typename P::clock> {
         events_(options_.on_event() != nullptr),
         clocked_(events_ || options_.measures_age()) {
     count_ = P::shards();
-    shards_ = static_cast<shard<P>*>(::operator new (count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
+    shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
     for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
     references_.store(count_ + 1, std::memory_order_relaxed);
   }
@@ -164,13 +165,17 @@ class core final : public deadline_work<typename P::clock> {
         ++s.hits;
         bool const armed = arms && wait_until == (time_point::max)();
         join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
-        if (events_) ++f->emitting_, ++s.outcalls;
+        if (!events_) {
+          lock.unlock();
+          if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
+          arm_deadline(wait_until);
+          return {admission::joined};
+        }
+        ++f->emitting_;
         std::size_t const waiters = f->waiters_;
-        lock.unlock();
-        if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
-        arm_deadline(wait_until);
-        if (!events_) return {admission::joined};
         outcall delivery(s);
+        lock.unlock();
+        arm_deadline(wait_until);
         deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
         return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};
       }
@@ -188,7 +193,6 @@ class core final : public deadline_work<typename P::clock> {
       if (!room) {
         ++s.misses;
         ++s.max_keys_rejected;
-        if (events_) ++s.outcalls;  // see `report_refusal`
         return {admission::at_capacity};
       }
       if (!fresh.flight_) {
@@ -208,17 +212,20 @@ class core final : public deadline_work<typename P::clock> {
       s.table.insert(f);
       if (until != (time_point::max)()) s.deadlines.push(until, f);
       join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
-      if (events_) f.emitting_ = 1, ++s.outcalls;
-      lock.unlock();
-      arm_deadline(until < wait_until ? until : wait_until);
-      if (events_) {
-        outcall delivery(s);
-        key_view const key = f.key();
-        deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
-        deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
-        return {admission::leads, end_delivery(delivery, f, w, c.ready_to_suspend)};
+      time_point const first = until < wait_until ? until : wait_until;
+      if (!events_) {
+        lock.unlock();
+        arm_deadline(first);
+        return {admission::leads, arms};
       }
-      return {admission::leads, arms};
+      f.emitting_ = 1;
+      outcall delivery(s);
+      lock.unlock();
+      arm_deadline(first);
+      key_view const key = f.key();
+      deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
+      deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
+      return {admission::leads, end_delivery(delivery, f, w, c.ready_to_suspend)};
     }
   }
 
@@ -226,14 +233,15 @@ class core final : public deadline_work<typename P::clock> {
   void callback_failed() noexcept { callback_failures_.fetch_add(1, std::memory_order_relaxed); }
   static void callback_failed(flight_type& f) noexcept { f.home_->owner->callback_failed(); }
 
-  /// The events of a miss that was refused at the cap; must follow.
+  /// The events of a miss that was refused at the cap.
   void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
     if (!events_) return;
     std::any const& metadata = metadata_of(c, fresh);
-    outcall delivery(shards_[c.hash & (count_ - 1)]);
+    std::optional<outcall> delivery;
+    if (!begin_outcall(shards_[c.hash & (count_ - 1)], delivery)) return;
     deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
     deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
-    delivery.end();
+    delivery->end();
   }
 
   /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
@@ -263,6 +271,7 @@ class core final : public deadline_work<typename P::clock> {
     bool tells = false;  // the last event, then the waiters; comes with the open flight's reference
     batch released;
     bool sole = false;  // there was one waiter only, and it was released
+    std::optional<outcall> delivery;
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -283,13 +292,13 @@ class core final : public deadline_work<typename P::clock> {
           else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
           if (!events) (void)release_batch(s, f, released);
         }
-        if (events && tells) ++s.outcalls;
+        if (events && tells) delivery.emplace(s);
       } else {
         --s.detached;
       }
     }
     if (!released.callers.empty()) hand_over(released);
-    if (tells && events) owner.deliver_last(s, f);
+    if (delivery) owner.deliver_last(f, *delivery);
     if (sole) return;  // without events the flight may be gone, and the core
     if (tells) release_waiters(s, f);
     release(f, tells ? 2 : 1);
@@ -557,7 +566,6 @@ class core final : public deadline_work<typename P::clock> {
     doom_all(true);
     while (run_job()) {
     }
-    outcall::let_go_all(*this);
     driver_.await([this] { return nothing_under_way(); });
     driver_.close();
     std::size_t idle = 1;  // shards without flights, and the group itself
@@ -571,6 +579,7 @@ class core final : public deadline_work<typename P::clock> {
 
  private:
   friend inspector;
+  friend shard<P>;
   static constexpr std::chrono::milliseconds retry_after{1};
   static inline std::exception_ptr const& no_error = nothing<std::exception_ptr>.object;
   static inline std::any const& no_metadata = nothing<std::any>.object;
@@ -585,53 +594,56 @@ class core final : public deadline_work<typename P::clock> {
 
   ~core() {
     for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
-    ::operator delete (shards_, std::align_val_t{alignof(shard<P>)});
+    ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
   }
 
-  /// A call of the user's code, on this thread, that the group's destructor waits for (unless it is called inside of
-  /// it). It is counted in the shard, under the lock, by who is about to make it.
-  class outcall {
+  /// A call of the user's code, on this thread, that the group's destructor waits for, unless it is called inside of it;
+  /// in a list of its shard.
+  class outcall : public list_node {
    public:
-    explicit outcall(shard<P>& s) noexcept : shard_(&s), outer_(innermost()) { P::innermost_outcall() = this; }
-    outcall(outcall const&) = delete;
-    outcall& operator=(outcall const&) = delete;
+    /// Under the lock.
+    explicit outcall(shard<P>& s) noexcept : shard_(s), thread_(P::this_thread()) { s.outcalls.push_back(*this); }
     ~outcall() {
-      P::innermost_outcall() = outer_;
       if (kept_) kept_->release();
     }
 
     /// Under the lock: it is over. True: the destructor waits, and must be told, with a reference to the core.
     [[nodiscard]] bool over() noexcept {
-      if (kept_ || --shard_->outcalls != 0 || !shard_->gone) return false;
-      shard_->owner->retain();
+      if (kept_) return false;
+      this->unlink();
+      if (!shard_.gone) return false;
+      shard_.owner->retain();
       return true;
     }
     void end() noexcept {
-      core& owner = *shard_->owner;
+      core& owner = *shard_.owner;
       bool last;
       {
-        std::scoped_lock lock(shard_->mutex);
+        std::scoped_lock lock(shard_.mutex);
         last = over();
       }
       if (last) owner.tell_destructor();
     }
 
-    /// Those of this thread are not waited for; they keep the core.
-    static void let_go_all(core& owner) noexcept {
-      for (outcall* one = innermost(); one; one = one->outer_) {
-        if (one->kept_ || one->shard_->owner != &owner) continue;
-        owner.retain();
-        one->kept_ = &owner;
-        std::scoped_lock lock(one->shard_->mutex);
-        --one->shard_->outcalls;
+    /// Under the lock: what is not waited for, because this thread is in the middle of it, keeps the core. Returns
+    /// whether nothing else is under way.
+    [[nodiscard]] static bool keep_mine(shard<P>& s) noexcept {
+      list<outcall> others;
+      while (outcall* const one = s.outcalls.pop_front()) {
+        if (one->thread_ != P::this_thread()) {
+          others.push_back(*one);
+        } else {
+          s.owner->retain();
+          one->kept_ = s.owner;
+        }
       }
+      s.outcalls.splice(others);
+      return s.outcalls.empty();
     }
 
    private:
-    [[nodiscard]] static outcall* innermost() noexcept { return static_cast<outcall*>(P::innermost_outcall()); }
-
-    shard<P>* shard_;
-    outcall* outer_;
+    shard<P>& shard_;
+    typename P::thread_id thread_;
     core* kept_ = nullptr;
   };
 
@@ -643,7 +655,7 @@ class core final : public deadline_work<typename P::clock> {
   [[nodiscard]] bool nothing_under_way() const noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       std::scoped_lock lock(shards_[i].mutex);
-      if (shards_[i].outcalls != 0) return false;
+      if (!outcall::keep_mine(shards_[i])) return false;
     }
     return true;
   }
@@ -858,20 +870,18 @@ class core final : public deadline_work<typename P::clock> {
     flight_type& f = *end.f;
     shard<P>& s = *f.home_;
     release_waiters(s, f);
-    if (end.event && begin_outcall(s)) s.owner->deliver_last(s, f);
+    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery)) s.owner->deliver_last(f, *delivery);
     release(f);
   }
 
   /// False: no event is delivered any more.
-  [[nodiscard]] static bool begin_outcall(shard<P>& s) noexcept {
+  [[nodiscard]] static bool begin_outcall(shard<P>& s, std::optional<outcall>& delivery) noexcept {
     std::scoped_lock lock(s.mutex);
-    if (!s.silent) ++s.outcalls;
-    return !s.silent;
+    if (!s.silent) delivery.emplace(s);
+    return delivery.has_value();
   }
 
-  /// Was counted as an outcall.
-  void deliver_last(shard<P>& s, flight_type& f) noexcept {
-    outcall delivery(s);
+  void deliver_last(flight_type& f, outcall& delivery) noexcept {
     auto const end = [&](event_type type, std::exception_ptr const& error) {
       deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
     };
@@ -919,19 +929,18 @@ class core final : public deadline_work<typename P::clock> {
                                          bool ready_to_suspend) noexcept {
     shard<P>& s = *f.home_;
     core& owner = *s.owner;
-    bool ours, armed, delivers, last = false;
+    bool ours, armed, silent, last = false;
     {
       std::scoped_lock lock(s.mutex);
       ours = --f.emitting_ == 0 && !f.open();
-      delivers = ours && !s.silent;
-      if (delivers) ++s.outcalls;
-      last = delivery.over();
+      if (!ours || s.silent) last = delivery.over();  // otherwise the last event belongs to the same outcall
       armed = ready_to_suspend && !released(w);
       if (armed) w.phase_.store(phase::armed, std::memory_order_relaxed);
+      silent = s.silent;
     }
     if (last) owner.tell_destructor();
     if (!ours) return armed;
-    if (delivers) owner.deliver_last(s, f);
+    if (!silent) owner.deliver_last(f, delivery);
     if (!doomed(f.why())) release_waiters(s, f);
     release(f);
     return armed;
@@ -1025,6 +1034,7 @@ class core final : public deadline_work<typename P::clock> {
     if (s.jobs_since.load(std::memory_order_relaxed) == (time_point::max)()) return false;
     batch turn;
     flight_type *ended = nullptr, *lost = nullptr, *to_stop = nullptr;
+    std::optional<outcall> job;
     {
       time_point const now = clock::now();
       std::scoped_lock lock(s.mutex);
@@ -1033,14 +1043,13 @@ class core final : public deadline_work<typename P::clock> {
       bool const more = has_jobs(s);
       s.jobs_since.store(more ? now : (time_point::max)(), std::memory_order_relaxed);
       if (turn.callers.empty() && !ended && !lost && !to_stop) return more;
-      ++s.outcalls;
+      job.emplace(s);
     }
-    outcall job(s);
     hand_over(turn);
     if (ended) tell({ended, ended->last_event_, false});
     if (lost) release(*lost);
     if (to_stop) ask_to_stop(*to_stop);
-    job.end();
+    job->end();
     return true;
   }
 

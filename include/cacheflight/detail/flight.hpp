@@ -208,7 +208,7 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
 };
 
 /// Flights that have left the table, in order, through a link that the table does not need any more.
-template <class P, flight<P>* table_links<flight<P>>::*Link>
+template <class P, flight<P>* table_links<flight<P>>::* Link>
 class flight_queue {
  public:
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
@@ -256,16 +256,17 @@ struct alignas(64) shard {
   flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
-  countdown ended;             // closed when the group goes
-  std::uint32_t outcalls = 0;  // calls of user code under way that the group's destructor waits for
+  countdown ended;                           // closed when the group goes
+  list<typename core<P>::outcall> outcalls;  // calls of user code that the group's destructor waits for
   std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
   std::uint64_t detached = 0;
   std::uint64_t max_keys_rejected = 0, type_mismatches = 0;
   deadline_heap<time_point> deadlines;
 
   // Jobs for helper threads (rule 33). A flight that has left the table has two links, for two jobs at most.
-  std::atomic<time_point> jobs_since{(time_point::max)()};  // when the last was taken while others waited; max(): none do
-  list<waiter<P>> turns;                                  // who is to be handed over
+  std::atomic<time_point> jobs_since{
+      (time_point::max)()};    // when the last was taken while others waited; max(): none do
+  list<waiter<P>> turns;       // who is to be handed over
   unlinked_flights<P> ends;    // whose callers are to be released, and last events to be delivered
   unlinked_flights<P> lost;    // whose last reference the thread that keeps time has had
   flights_to_stop<P> to_stop;  // whose tasks are to be asked to stop

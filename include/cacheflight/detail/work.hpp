@@ -57,8 +57,10 @@ struct submitted : executor_bound {
   submitted(Submit s, F f) : submit(std::move(s)), function(std::move(f)) {}
 
   template <class... Args>
-  requires std::is_invocable_v<F, Args...>
-  decltype(auto) operator()(Args&&... args) { return std::invoke(std::move(function), std::forward<Args>(args)...); }
+    requires std::is_invocable_v<F, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
 };
 template <class F>
 inline constexpr bool is_submitted = false;
@@ -210,7 +212,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
 /// `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned. A task whose flight has ended
 /// before its turn in the queue came is not run; it is destroyed when its work is called or dropped.
 template <class Submit, class F>
-requires std::is_invocable_v<Submit&, work>
+  requires std::is_invocable_v<Submit&, work>
 [[nodiscard]] auto on(Submit submit, F task) {
   detail::require_task(task);
   return detail::submitted<Submit, F>(std::move(submit), std::move(task));
