@@ -609,6 +609,87 @@ TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
   EXPECT_EQ(a.value->number, 7);
 }
 
+// ---- tasks of flights that are over -------------------------------------------------------------------------------
+
+/// A task that is counted as soon as its function is called, before its coroutine runs.
+struct counted_task {
+  int* called;
+  net::awaitable<answer> operator()() const {
+    ++*called;
+    return body();
+  }
+  static net::awaitable<answer> body() { co_return answer(7); }
+};
+
+/// Where a task can wait for its turn to begin.
+using place_of = net::any_io_executor (*)(net::io_context&);
+constexpr place_of places[] = {
+    [](net::io_context& io) -> net::any_io_executor { return io.get_executor(); },
+    [](net::io_context& io) -> net::any_io_executor { return net::make_strand(io); },
+    [](net::io_context& io) -> net::any_io_executor { return net::make_strand(net::any_io_executor(io.get_executor())); },
+};
+
+TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
+  using ending = void (*)(manual_group&, net::cancellation_signal&);
+  constexpr ending endings[] = {
+      [](manual_group& flights, net::cancellation_signal&) { flights.cancel("k"); },
+      [](manual_group& flights, net::cancellation_signal&) { flights.clear(); },
+      [](manual_group& flights, net::cancellation_signal&) { pass(flights, 1s); },
+      [](manual_group&, net::cancellation_signal& only) { only.emit(net::cancellation_type::terminal); },
+  };
+  for (auto const place : places)
+    for (auto const end : endings) {
+      manual_group flights;
+      net::io_context io, busy;
+      net::cancellation_signal cancel;
+      int called = 0, completed = 0;
+      cacheflight::async_run(
+          flights, io.get_executor(), "k", run_options().timeout(1s), cacheflight::on(place(busy), counted_task{&called}),
+          net::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
+            completed += e != nullptr;
+          }));
+      end(flights, cancel);
+      poll(io);
+      EXPECT_EQ(completed, 1);
+      poll(busy);
+      EXPECT_EQ(called, 0);
+      EXPECT_EQ(flights.stats().detached, 0u);
+    }
+}
+
+net::awaitable<void> run_counted(manual_group& flights, std::stop_token token, int& called, std::exception_ptr& error) {
+  try {
+    (void)co_await flights.run("k", run_options().stop_token(token), counted_task{&called});
+  } catch (...) {
+    error = std::current_exception();
+  }
+}
+
+TEST(R34, asio_a_caller_that_was_stopped_before_its_call_starts_no_task) {
+  std::stop_source stop;
+  stop.request_stop();
+  for (bool const coroutine : {true, false}) {
+    manual_group flights;
+    net::io_context io;
+    handler_call c;
+    int called = 0;
+    if (coroutine) {
+      net::co_spawn(io, run_counted(flights, stop.get_token(), called, c.error), net::detached);
+    } else {
+      cacheflight::async_run(flights, io.get_executor(), "k", run_options().stop_token(stop.get_token()),
+                             counted_task{&called},
+                             [&](std::exception_ptr e, std::shared_ptr<answer const>) { c.error = e; });
+      EXPECT_FALSE(c.error) << "inside the initiating call";
+    }
+    poll(io);
+    EXPECT_TRUE(c.failed_with<cacheflight::caller_cancelled_error>());
+    EXPECT_EQ(called, 0);
+    EXPECT_EQ(flights.size(), 0u);
+    EXPECT_EQ(flights.stats().cancelled, 1u);
+    EXPECT_EQ(flights.stats().detached, 0u);
+  }
+}
+
 // ---- result types -------------------------------------------------------------------------------------------------
 
 net::awaitable<void> yields_nothing(task_ptr task, sentinel) {

@@ -95,9 +95,13 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   caller_type self(co_await net::this_coro::executor);
   auto const cancellation = co_await net::this_coro::cancellation_state;
   bool const throws = co_await net::this_coro::throw_if_cancelled();
-  enter<Answer, Executor>(*flights, key, self, opts, task, self.executor());
-  self.watch(opts.stop_token());
-  if (throws && cancellation.cancelled() != net::cancellation_type::none) throw ready_made<typename caller_type::cancelled_error>();
+  auto* const led = enter<Answer, Executor>(*flights, key, self, opts, task, self.executor());
+  bool const cancelled = throws && cancellation.cancelled() != net::cancellation_type::none;
+  // Who is gone before its task has begun takes it along (rule 34).
+  if (cancelled) self.cancel();
+  else self.watch(opts.stop_token());
+  if (led) led->start();
+  if (cancelled) throw ready_made<typename caller_type::cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
   if constexpr (std::is_void_v<typename result::type>) (void)self.template outcome<typename result::value_type>();
   else co_return self.template outcome<typename result::value_type>();

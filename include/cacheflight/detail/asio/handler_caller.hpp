@@ -142,8 +142,10 @@ struct initiate_run {
     auto* const self = caller_type::make(std::decay_t<Handler>(std::forward<Handler>(handler)), io);
     std::exception_ptr failure;
     try {
-      enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
-      self->watch(opts.stop_token());
+      auto* const led =
+          enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
+      self->watch(opts.stop_token());  // before the task has begun (rule 34)
+      if (led) led->start();
     } catch (...) {
       failure = std::current_exception();
     }

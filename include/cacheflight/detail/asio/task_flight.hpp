@@ -70,7 +70,7 @@ class task_flight final : public keyed_flight<P, Key> {
 
   [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(typename result::value_type); }
 
-  /// The caller is the leader's waiter, which keeps the flight alive meanwhile.
+  /// The caller is the leader's waiter, which keeps the flight alive meanwhile, also if it has left already.
   void start() noexcept {
     if (!core_type::may_start(*this)) return unwind(cause::abandoned, nullptr, nullptr);
     std::exception_ptr failure;
@@ -236,6 +236,10 @@ class task_flight final : public keyed_flight<P, Key> {
 
   static net::awaitable<void, Executor> drive(reference self) {
     if (!self->launch_.begin()) co_return;
+    if (!core_type::may_start(*self.operator->())) {  // over while it was queued (rule 34)
+      if (self->launch_.answered()) self->unwind(cause::abandoned, nullptr, nullptr);
+      co_return;
+    }
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -286,16 +290,15 @@ class task_flight final : public keyed_flight<P, Key> {
   launch launch_;
 };
 
-/// `Group::enter` for a task that is a coroutine; starts it if this caller leads.
+/// `Group::enter` for a task that is a coroutine. Returns the flight if this caller leads: it must be started.
 template <class Answer, class AwaitableExecutor, class Group, class K, class Task>
-void enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options& opts, Task& task,
-           AwaitableExecutor const& leader) {
+[[nodiscard]] auto enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options& opts,
+                         Task& task, AwaitableExecutor const& leader) {
   using P = typename Group::platform_type;
   using flight_type = task_flight<P, typename Group::key_type, Task, Answer, AwaitableExecutor>;
   auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader); };
-  if (access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build) ==
-      admission::leads)
-    static_cast<flight_type*>(w.joined())->start();
+  auto const how = access::enter(flights, key, w, opts, typeid(typename result_of_answer<Answer>::value_type), build);
+  return how == admission::leads ? static_cast<flight_type*>(w.joined()) : nullptr;
 }
 
 }  // namespace cacheflight::inline v1::detail::asio_front
