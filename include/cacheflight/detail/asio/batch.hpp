@@ -45,7 +45,7 @@ class batch {
     if (post(whole)) return true;
     bool refused = false;
     while (caller_type* const c = whole->next()) {
-      c->park();
+      (void)c->park();  // it is pinned
       if (c == &first) refused = true;
       else others.push_back(static_cast<waiter<P>&>(*c));
     }
@@ -121,7 +121,7 @@ class batch {
   /// Refused on the callers' own executor: the core tries again.
   void strand() noexcept {
     while (caller_type* const c = next()) {
-      c->park();
+      (void)c->park();  // its context runs this
       core_type::strand(*c);
     }
   }

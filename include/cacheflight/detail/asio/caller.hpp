@@ -79,7 +79,11 @@ class caller : public waiter<P>, private context_guard::parked {
   /// The handler is stored; from here on the caller can be resumed, on another thread even before this returns.
   template <class Slot>
   void suspend(Slot slot) noexcept {
-    park();
+    if (!park()) {  // its context is going
+      unwatch();
+      (void)core_type::withdraw(*this);
+      return drop_turn();
+    }
     if (slot.is_connected()) {
       try {
         slot.template emplace<canceller>(this);
@@ -91,10 +95,11 @@ class caller : public waiter<P>, private context_guard::parked {
     if (!core_type::arm(*this)) core_type::give_turn(*this);
   }
 
-  void park() noexcept {
-    if (!context_) return;
-    context_->park(*this);
-    parked_ = true;
+  /// False: see `context_guard::park`.
+  [[nodiscard]] bool park() noexcept {
+    if (!context_) return true;
+    parked_ = context_->park(*this);
+    return parked_;
   }
   void unpark() noexcept {
     if (std::exchange(parked_, false)) context_->unpark(*this);

@@ -70,9 +70,11 @@ class context_guard final : public pinned {
     return {};
   }
 
-  void park(parked& waiter) noexcept {
+  /// False: the context is going, and has destroyed already who waited on it.
+  [[nodiscard]] bool park(parked& waiter) noexcept {
     std::scoped_lock lock(mutex_);
-    parked_.push_back(waiter);
+    if (!deserted_) parked_.push_back(waiter);
+    return !deserted_;
   }
   void unpark(parked& waiter) noexcept {
     std::scoped_lock lock(mutex_);
@@ -84,6 +86,9 @@ class context_guard final : public pinned {
     for (std::size_t i = 0; i != count; ++i)
       if (parked& waiter = parked_of(waiters[i]); waiter.linked()) waiter.unlink();
   }
+
+  /// No thread runs handlers of the context any more.
+  [[nodiscard]] bool is_going() const noexcept { return down_.load(std::memory_order_acquire); }
 
   /// The context stays until `unpin`. Null if it is going already.
   [[nodiscard]] pinned* try_pin() noexcept {
@@ -109,6 +114,9 @@ class context_guard final : public pinned {
       guard->drop();
     }
     void shutdown() noexcept override { guard->shut_down(); }
+    /// A service that a context first gets while it goes, from the destructor of a handler, is destroyed without having
+    /// been shut down.
+    ~service() override { guard->shut_down(); }
     reference guard;
   };
 
@@ -132,6 +140,7 @@ class context_guard final : public pinned {
   /// then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
   /// queue.
   void shut_down() noexcept {
+    if (is_going()) return;
     shut_down_.fetch_add(1, std::memory_order_acq_rel);
     down_.store(true);
     std::unique_lock lock(mutex_);
@@ -141,6 +150,7 @@ class context_guard final : public pinned {
       waiter->evict();
       lock.lock();
     }
+    deserted_ = true;
   }
 
   std::atomic<std::size_t> references_{1};
@@ -149,6 +159,7 @@ class context_guard final : public pinned {
   std::mutex mutex_;
   std::condition_variable unpinned_;
   list<parked> parked_;
+  bool deserted_ = false;
 };
 
 }  // namespace cacheflight::inline v1::detail::asio_front

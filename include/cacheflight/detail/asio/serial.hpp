@@ -48,17 +48,16 @@ template <class Executor>
 struct serialized {
   Executor executor;    ///< `ex`, or a strand on it.
   bool serial = false;  ///< Is one.
-  bool shared = false;  ///< Was one before: others may use it.
 
   explicit serialized(Executor ex) : executor(std::move(ex)) {
     if constexpr (is_strand<Executor>) {
-      serial = shared = true;
+      serial = true;
     } else if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
       serial = true;
       if (auto const* io = executor.template target<net::io_context::executor_type>()) {
         executor = net::make_strand(*io);
       } else if (with_strand(executor, []<class Found>(Found const&) { return is_strand<Found>; })) {
-        shared = true;
+        // is one already
       } else if (auto const* pool = executor.template target<net::thread_pool::executor_type>()) {
         executor = net::make_strand(*pool);
       } else {

@@ -72,11 +72,12 @@ class task_flight final : public keyed_flight<P, Key> {
 
   /// The caller is the leader's waiter, which keeps the flight alive meanwhile, also if it has left already.
   void start() noexcept {
-    if (!core_type::may_start(*this)) return unwind(cause::abandoned, nullptr, nullptr);
+    if (!core_type::may_start(*this) || (context_ && context_->is_going()))
+      return unwind(cause::abandoned, nullptr, nullptr);
     std::exception_ptr failure;
     bool under_way = false;  // somebody else hands the task over
     try {
-      under_way = place_->shared && with_strand(place_->executor, [&](auto const& found) { return relay(found); });
+      under_way = place_->serial && with_strand(place_->executor, [&](auto const& found) { return relay(found); });
       if (!under_way) spawn(drive(reference(this)));
     } catch (...) {
       failure = std::current_exception();
@@ -154,7 +155,8 @@ class task_flight final : public keyed_flight<P, Key> {
     }
   };
 
-  /// The task on its way to a strand of somebody else's, which must not get stuck; see `with_strand`.
+  /// The task on its way to a strand, which must not get stuck; see `with_strand`. One of its own can, too: in a
+  /// context that is going, what is in a strand's queue is never destroyed.
   struct launching {
     explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
     launching(launching const&) = delete;
