@@ -33,8 +33,8 @@
 ///
 /// Boost 1.81 or newer; standalone Asio 1.26 or newer if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
+#include <cacheflight/detail/asio/async_run.hpp>
 #include <cacheflight/detail/asio/coroutine_caller.hpp>
-#include <cacheflight/detail/asio/handler_caller.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/group.hpp>
 

@@ -659,6 +659,25 @@ TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
     }
 }
 
+net::awaitable<answer, net::io_context::executor_type> counted_on_a_plain_executor(int& called) {
+  ++called;
+  co_return answer(7);
+}
+
+TEST(R34, asio_a_queued_task_that_nothing_can_serialize_never_begins_either) {
+  manual_group flights;
+  net::io_context io;
+  int called = 0, completed = 0;
+  cacheflight::async_run(flights, io.get_executor(), "k",
+                         [&called] { return counted_on_a_plain_executor(called); },
+                         [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; });
+  flights.cancel("k");
+  poll(io);
+  EXPECT_EQ(completed, 1);
+  EXPECT_EQ(called, 0);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
 net::awaitable<void> run_counted(manual_group& flights, std::stop_token token, int& called, std::exception_ptr& error) {
   try {
     (void)co_await flights.run("k", run_options().stop_token(token), counted_task{&called});
@@ -741,9 +760,10 @@ struct going : testing::TestWithParam<std::tuple<bool, std::size_t, bool>> {
       poll(io);
       EXPECT_TRUE(before.done());
     }
-    auto const elsewhere = task_elsewhere ? std::optional(work.get_executor()) : std::nullopt;
-    net::co_spawn(places[place](io), connection([&flights, call, elsewhere](net::any_io_executor const& ex) {
-                    call(flights, ex, elsewhere ? net::any_io_executor(*elsewhere) : ex);
+    net::any_io_executor const work_ex = work.get_executor();
+    net::co_spawn(places[place](io),
+                  connection([&flights, call, work_ex, elsewhere = task_elsewhere](net::any_io_executor const& ex) {
+                    call(flights, ex, elsewhere ? work_ex : ex);
                   }),
                   net::detached);
     poll(io);

@@ -9,6 +9,7 @@
 
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <tuple>
@@ -61,8 +62,8 @@ class caller : public waiter<P>, private context_guard::parked {
   /// Those of one context are released together, and pinned by the same.
   [[nodiscard]] void const* place() const noexcept override { return context_.get(); }
 
-  /// The posted function object was destroyed without being called, or the context is going: destroy the handler.
-  virtual void drop_turn() noexcept = 0;
+  /// The posted function object was destroyed without being called.
+  virtual void drop_turn() noexcept { vanish(); }
 
  protected:
   template <class, class>
@@ -82,7 +83,7 @@ class caller : public waiter<P>, private context_guard::parked {
     if (!park()) {  // its context is going
       unwatch();
       (void)core_type::withdraw(*this);
-      return drop_turn();
+      return vanish();
     }
     if (slot.is_connected()) {
       try {
@@ -125,6 +126,18 @@ class caller : public waiter<P>, private context_guard::parked {
     });
   }
 
+  /// The same without a detour, where the thread is one of the executor's. Throws what a handler throws that the executor
+  /// calls at once; the caller is gone then.
+  template <class Executor, class Allocator>
+  [[nodiscard]] bool dispatch_turn(Executor ex, Allocator const& allocator) {
+    return with_strand(ex, [&]<class Found>(Found const& found) {
+      if constexpr (is_strand<Found>)
+        return submit(
+            [&] { net::dispatch(found.get_inner_executor(), turn<Allocator, Found>(this, allocator, found)); });
+      else return submit([&] { net::dispatch(found, turn<Allocator>(this, allocator)); });
+    });
+  }
+
   /// The caller is a waiter: from here on it can also be cancelled through `run_options::stop_token`, on any thread.
   void watch(std::stop_token const& token) {
     if (token.stop_possible()) on_stop_.emplace(token, leave_on_stop<P>{this});
@@ -132,6 +145,21 @@ class caller : public waiter<P>, private context_guard::parked {
 
   /// Waits for a stop callback under way, which may touch this.
   void unwatch() noexcept { on_stop_.reset(); }
+
+  /// On the caller's executor.
+  virtual void take_turn() = 0;
+
+  /// Nobody will be called: destroy the handler.
+  virtual void vanish() noexcept = 0;
+
+  /// Its context is going. If its turn is posted already, it is destroyed with the context's queue.
+  void evict(std::unique_lock<std::mutex>& lock) noexcept override {
+    lock.unlock();
+    unwatch();
+    if (!this->joined() || core_type::withdraw(*this)) vanish();
+  }
+
+  [[nodiscard]] context_guard::reference const& context() const noexcept { return context_; }
 
   std::exception_ptr failure_;
 
@@ -206,14 +234,6 @@ class caller : public waiter<P>, private context_guard::parked {
     Allocator allocator_;
     [[no_unique_address]] std::tuple<Strand...> strand_;
   };
-
-  /// On the caller's executor.
-  virtual void take_turn() = 0;
-
-  void evict() noexcept override {
-    unwatch();
-    if (!this->joined() || core_type::withdraw(*this)) drop_turn();
-  }
 
   context_guard::reference context_;
   bool parked_ = false;

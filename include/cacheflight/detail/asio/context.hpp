@@ -23,8 +23,9 @@ class context_guard final : public pinned {
   /// A caller that waits on the context.
   class parked : public list_node {
    public:
-    /// The context is going. Leave, and destroy the handler, unless its turn is posted already.
-    virtual void evict() noexcept = 0;
+    /// The context is going: give up what belongs to it. Called with the guard's lock, which it may release; who unparks
+    /// waits until it has.
+    virtual void evict(std::unique_lock<std::mutex>& lock) noexcept = 0;
 
    protected:
     ~parked() = default;
@@ -58,14 +59,10 @@ class context_guard final : public pinned {
   [[nodiscard]] static reference of(Executor const& ex) {
     if constexpr (net::can_query_v<Executor const&, net::execution::context_t>) {
       using answer = decltype(net::query(ex, net::execution::context));
-      if constexpr (std::is_convertible_v<answer, net::execution_context&>) {
-        net::execution_context& context = net::query(ex, net::execution::context);
-        auto const now = shut_down_.load(std::memory_order_acquire);
-        if (recent.context == &context && recent.shut_down == now) return reference(recent.guard);
-        reference const found = net::use_service<service>(context).guard;
-        if (found && !found->down_.load()) recent = {&context, found.get(), now};
-        return found;
-      }
+      if constexpr (std::is_convertible_v<answer, net::execution_context&>)
+        return of_context(net::query(ex, net::execution::context));
+    } else if constexpr (net::is_executor<Executor>::value) {  // of the Networking TS
+      return of_context(ex.context());
     }
     return {};
   }
@@ -106,7 +103,23 @@ class context_guard final : public pinned {
     drop();
   }
 
+  /// Unparks, and does `f()` before the context can go on going.
+  template <class F>
+  void unpark(parked& waiter, F&& f) noexcept {
+    std::scoped_lock lock(mutex_);
+    if (waiter.linked()) waiter.unlink();
+    f();
+  }
+
  private:
+  [[nodiscard]] static reference of_context(net::execution_context& context) {
+    auto const now = shut_down_.load(std::memory_order_acquire);
+    if (recent.context == &context && recent.shut_down == now) return reference(recent.guard);
+    reference const found = net::use_service<service>(context).guard;
+    if (found && !found->down_.load()) recent = {&context, found.get(), now};
+    return found;
+  }
+
   struct service final : net::execution_context::service {
     static inline net::execution_context::id id;
     explicit service(net::execution_context& context)
@@ -136,8 +149,7 @@ class context_guard final : public pinned {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// No thread runs handlers of the context any more. Who hands over to it now, from elsewhere, is waited for; from
-  /// then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
+  /// Who hands over to the context now, from elsewhere, is waited for; from then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
   /// queue.
   void shut_down() noexcept {
     if (is_going()) return;
@@ -146,9 +158,8 @@ class context_guard final : public pinned {
     std::unique_lock lock(mutex_);
     unpinned_.wait(lock, [&] { return pins_.load() == 0; });
     while (parked* const waiter = parked_.pop_front()) {
-      lock.unlock();
-      waiter->evict();
-      lock.lock();
+      waiter->evict(lock);
+      if (!lock.owns_lock()) lock.lock();
     }
     deserted_ = true;
   }

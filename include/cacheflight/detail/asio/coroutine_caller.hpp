@@ -55,7 +55,7 @@ class coroutine_caller final : public caller<P> {
     this->unpark();
     std::exchange(resume_, nullptr)(storage_, true);
   }
-  void drop_turn() noexcept override {
+  void vanish() noexcept override {
     this->unwatch();
     this->unpark();
     if (resume_) std::exchange(resume_, nullptr)(storage_, false);

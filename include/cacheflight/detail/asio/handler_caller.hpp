@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A caller with a completion handler: `async_run`.
+// A caller with a completion handler.
 
 #include <cacheflight/detail/asio/caller.hpp>
-#include <cacheflight/detail/asio/task_flight.hpp>
+#include <cacheflight/detail/task.hpp>
 
 #include <exception>
 #include <memory>
@@ -14,34 +14,54 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-template <class Result>
-struct signature {
-  using type = void(std::exception_ptr, Result);
+/// What keeps the context of an executor running.
+template <class Executor>
+struct tracking {
+  using type =
+      std::decay_t<decltype(net::prefer(std::declval<Executor const&>(), net::execution::outstanding_work.tracked))>;
 };
-template <>
-struct signature<void> {
-  using type = void(std::exception_ptr);
+template <class Executor>
+  requires(!net::execution::is_executor<Executor>::value)
+struct tracking<Executor> {  // of the Networking TS
+  using type = net::executor_work_guard<Executor>;
 };
+template <class Executor>
+using tracked = typename tracking<Executor>::type;
+template <class Executor>
+[[nodiscard]] tracked<Executor> track(Executor const& ex) {
+  if constexpr (net::execution::is_executor<Executor>::value)
+    return net::prefer(ex, net::execution::outstanding_work.tracked);
+  else return tracked<Executor>(ex);
+}
 
-/// A caller with a completion handler: `async_run`.
+/// Whether something can be queued there without being run at once.
+template <class Executor>
+inline constexpr bool postable = net::is_executor<Executor>::value;
+template <class Executor>
+  requires(net::execution::is_executor<Executor>::value)
+inline constexpr bool postable<Executor> = net::can_require_v<Executor, net::execution::blocking_t::never_t>;
+
+/// A caller with a completion handler, whose executor is the operation's; for others see relayed_caller.hpp.
 template <class P, class Answer, class Handler, class IoExecutor>
-class handler_caller final : public caller<P> {
+class handler_caller : public caller<P> {
  public:
   using core_type = core<P>;
   using value_type = typename result_of_answer<Answer>::value_type;
   using executor_type = net::associated_executor_t<Handler, IoExecutor>;
   using allocator_type = net::associated_allocator_t<Handler>;
 
-  using work_type = std::decay_t<decltype(net::prefer(std::declval<executor_type const&>(),
-                                                      net::execution::outstanding_work.tracked))>;
+  handler_caller(Handler&& handler, executor_type&& ex, context_guard::reference context)
+      : caller<P>(std::move(context)), own_(std::move(handler), std::move(ex)) {}
 
-  [[nodiscard]] static handler_caller* make(Handler&& handler, IoExecutor const& io) {
-    allocator here(net::get_associated_allocator(handler));
-    handler_caller* const memory = std::allocator_traits<allocator>::allocate(here, 1);
+  /// A `Self` in the handler's memory.
+  template <class Self, class... Args>
+  [[nodiscard]] static Self* make(Handler&& handler, Args&&... args) {
+    allocator_of<Self> here(net::get_associated_allocator(handler));
+    Self* const memory = std::allocator_traits<allocator_of<Self>>::allocate(here, 1);
     try {
-      return ::new (static_cast<void*>(memory)) handler_caller(std::move(handler), io);
+      return ::new (static_cast<void*>(memory)) Self(std::move(handler), std::forward<Args>(args)...);
     } catch (...) {
-      std::allocator_traits<allocator>::deallocate(here, memory, 1);
+      std::allocator_traits<allocator_of<Self>>::deallocate(here, memory, 1);
       throw;
     }
   }
@@ -49,52 +69,26 @@ class handler_caller final : public caller<P> {
   using caller<P>::watch;
 
   /// A member of some flight, or about to complete with what kept it from becoming one.
-  void go() noexcept { this->suspend(net::get_associated_cancellation_slot(handler_)); }
+  virtual void go() noexcept { this->suspend(net::get_associated_cancellation_slot(own_.handler)); }
 
-  void fail(std::exception_ptr failure) {
+  virtual void fail(std::exception_ptr failure) {
     this->failure_ = failure;
     typename waiter<P>::waiters alone;
     if (this->hand_over(alone)) return;
-    (void)take();
+    vanish();
     std::rethrow_exception(failure);
   }
 
- private:
-  using allocator = typename std::allocator_traits<allocator_type>::template rebind_alloc<handler_caller>;
-
-  handler_caller(Handler&& handler, IoExecutor const& io)
-      : caller<P>(context_guard::of(net::get_associated_executor(handler, io))),
-        executor_(net::get_associated_executor(handler, io)),
-        work_(net::prefer(executor_, net::execution::outstanding_work.tracked)),
-        handler_(std::move(handler)) {}
-  ~handler_caller() = default;
+ protected:
+  ~handler_caller() {}  // `own_` was moved out
 
   [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
-    return this->post_turn(executor_, net::get_associated_allocator(handler_));
-  }
-
-  /// The handler, when everything else is freed; the work goes with it.
-  struct taken {
-    work_type work;
-    Handler handler;
-  };
-  [[nodiscard]] taken take() noexcept {
-    this->unwatch();
-    this->unpark();
-    clear_slot();
-    allocator here(net::get_associated_allocator(handler_));
-    taken out{std::move(work_), std::move(handler_)};
-    this->~handler_caller();
-    std::allocator_traits<allocator>::deallocate(here, this, 1);
-    return out;
-  }
-
-  void clear_slot() noexcept {
-    if (auto slot = net::get_associated_cancellation_slot(handler_); slot.is_connected()) slot.clear();
+    if constexpr (postable<executor_type>) return this->post_turn(executor(), allocator());
+    else return false;
   }
 
   void take_turn() override {
-    clear_slot();
+    retire();
     std::exception_ptr failure;
     std::shared_ptr<value_type const> value;
     if (this->joined()) {
@@ -106,65 +100,68 @@ class handler_caller final : public caller<P> {
     } else {
       failure = this->failure_;
     }
-    taken mine = take();
+    taken mine = move_out();
+    dispose(net::get_associated_allocator(mine.handler));
     if constexpr (std::is_void_v<Answer>) std::move(mine.handler)(std::move(failure));
     else std::move(mine.handler)(std::move(failure), std::move(value));
   }
 
-  void drop_turn() noexcept override { (void)take(); }
-
-  executor_type executor_;
-  work_type work_;  // the context runs as long as this caller waits
-  Handler handler_;
-};
-
-template <class Task>
-struct awaitable_of;
-template <class T, class Executor>
-struct awaitable_of<net::awaitable<T, Executor>> {
-  using answer = T;
-  using executor_type = Executor;
-};
-
-template <class Group, class IoExecutor>
-struct initiate_run {
-  Group* flights;
-  IoExecutor io;
-
-  using executor_type = IoExecutor;
-  [[nodiscard]] executor_type get_executor() const noexcept { return io; }
-
-  template <class Handler, class K, class Task>
-  void operator()(Handler&& handler, K key, run_options opts, Task task) const {
-    using awaitable = awaitable_of<typename Task::result>;
-    using caller_type =
-        handler_caller<typename Group::platform_type, typename awaitable::answer, std::decay_t<Handler>, IoExecutor>;
-    auto* const self = caller_type::make(std::decay_t<Handler>(std::forward<Handler>(handler)), io);
-    std::exception_ptr failure;
-    try {
-      auto* const led =
-          enter<typename awaitable::answer>(*flights, key, *self, opts, task, typename awaitable::executor_type(io));
-      self->watch(opts.stop_token());  // before the task has begun (rule 34)
-      if (led) led->start();
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    if (failure) self->fail(std::move(failure));
-    else self->go();
+  void vanish() noexcept override {
+    retire();
+    taken const mine = move_out();
+    dispose(net::get_associated_allocator(mine.handler));
   }
-};
 
-template <class Group, class Executor, class K, class F, class Token>
-auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&& task, Token&& token) {
-  auto bound = bind_task(std::forward<F>(task));
-  using awaitable = typename decltype(bound)::result;
-  static_assert(
-      requires { typename awaitable_of<awaitable>::answer; },
-      "cacheflight: async_run takes tasks that return asio::awaitable<T>");
-  using result = typename result_of_answer<typename awaitable_of<awaitable>::answer>::type;
-  return net::async_initiate<Token, typename signature<result>::type>(
-      initiate_run<Group, Executor>{&flights, ex}, token, access::bind_key<Group>(std::forward<K>(key)),
-      std::move(opts), std::move(bound));
-}
+  /// Nobody reaches the caller from here on.
+  virtual void retire() noexcept {
+    this->unwatch();
+    this->unpark();
+    clear_slot();
+  }
+
+  void clear_slot() noexcept {
+    if (auto slot = net::get_associated_cancellation_slot(own_.handler); slot.is_connected()) slot.clear();
+  }
+
+  /// The handler, and what goes with it: to be called when everything else is freed.
+  struct taken {
+    tracked<executor_type> work;
+    Handler handler;
+  };
+  [[nodiscard]] taken move_out() noexcept {
+    taken out{std::move(own_.work), std::move(own_.handler)};
+    std::destroy_at(&own_);  // what is left belongs to the context, too
+    return out;
+  }
+
+  [[nodiscard]] allocator_type allocator() const noexcept { return net::get_associated_allocator(own_.handler); }
+
+  /// Destroys the caller.
+  virtual void dispose(allocator_type const& allocator) noexcept { free(this, allocator); }
+
+  template <class Self>
+  static void free(Self* self, allocator_type const& allocator) noexcept {
+    allocator_of<Self> here(allocator);
+    self->~Self();
+    std::allocator_traits<allocator_of<Self>>::deallocate(here, self, 1);
+  }
+
+  [[nodiscard]] executor_type const& executor() const noexcept { return own_.executor; }
+
+ private:
+  template <class Self>
+  using allocator_of = typename std::allocator_traits<allocator_type>::template rebind_alloc<Self>;
+
+  struct belongings {
+    belongings(Handler&& h, executor_type&& ex)
+        : executor(std::move(ex)), work(track(executor)), handler(std::move(h)) {}
+    executor_type executor;
+    tracked<executor_type> work;  // the context runs as long as this caller waits
+    Handler handler;
+  };
+  union {
+    belongings own_;
+  };
+};
 
 }  // namespace cacheflight::inline v1::detail::asio_front
