@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// Callers of one executor are resumed in batches: what that must not change. See `batch` in cacheflight/asio.hpp.
+// Callers of one executor are resumed in batches: what that must not change. See detail/asio/batch.hpp.
 
 #include "asio_fronts.hpp"
 #include "asio_refusing.hpp"

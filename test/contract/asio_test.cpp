@@ -16,10 +16,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <future>
 #include <latch>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 namespace cacheflight_test {
 namespace {
@@ -607,6 +609,250 @@ TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
   resolve(task, 7);
   poll(io);
   EXPECT_EQ(a.value->number, 7);
+}
+
+// ---- tasks of flights that are over -------------------------------------------------------------------------------
+
+/// A task that is counted as soon as its function is called, before its coroutine runs.
+struct counted_task {
+  int* called;
+  net::awaitable<answer> operator()() const {
+    ++*called;
+    return body();
+  }
+  static net::awaitable<answer> body() { co_return answer(7); }
+};
+
+/// Where a task can wait for its turn to begin.
+using place_of = net::any_io_executor (*)(net::io_context&);
+constexpr place_of places[] = {
+    [](net::io_context& io) -> net::any_io_executor { return io.get_executor(); },
+    [](net::io_context& io) -> net::any_io_executor { return net::make_strand(io); },
+    [](net::io_context& io) -> net::any_io_executor { return net::make_strand(net::any_io_executor(io.get_executor())); },
+};
+
+TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
+  using ending = void (*)(manual_group&, net::cancellation_signal&);
+  constexpr ending endings[] = {
+      [](manual_group& flights, net::cancellation_signal&) { flights.cancel("k"); },
+      [](manual_group& flights, net::cancellation_signal&) { flights.clear(); },
+      [](manual_group& flights, net::cancellation_signal&) { pass(flights, 1s); },
+      [](manual_group&, net::cancellation_signal& only) { only.emit(net::cancellation_type::terminal); },
+  };
+  for (auto const place : places)
+    for (auto const end : endings) {
+      manual_group flights;
+      net::io_context io, busy;
+      net::cancellation_signal cancel;
+      int called = 0, completed = 0;
+      cacheflight::async_run(
+          flights, io.get_executor(), "k", run_options().timeout(1s), cacheflight::on(place(busy), counted_task{&called}),
+          net::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
+            completed += e != nullptr;
+          }));
+      end(flights, cancel);
+      poll(io);
+      EXPECT_EQ(completed, 1);
+      poll(busy);
+      EXPECT_EQ(called, 0);
+      EXPECT_EQ(flights.stats().detached, 0u);
+    }
+}
+
+net::awaitable<answer, net::io_context::executor_type> counted_on_a_plain_executor(int& called) {
+  ++called;
+  co_return answer(7);
+}
+
+TEST(R34, asio_a_queued_task_that_nothing_can_serialize_never_begins_either) {
+  manual_group flights;
+  net::io_context io;
+  int called = 0, completed = 0;
+  cacheflight::async_run(flights, io.get_executor(), "k",
+                         [&called] { return counted_on_a_plain_executor(called); },
+                         [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; });
+  flights.cancel("k");
+  poll(io);
+  EXPECT_EQ(completed, 1);
+  EXPECT_EQ(called, 0);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
+net::awaitable<void> run_counted(manual_group& flights, std::stop_token token, int& called, std::exception_ptr& error) {
+  try {
+    (void)co_await flights.run("k", run_options().stop_token(token), counted_task{&called});
+  } catch (...) {
+    error = std::current_exception();
+  }
+}
+
+TEST(R34, asio_a_caller_that_was_stopped_before_its_call_starts_no_task) {
+  std::stop_source stop;
+  stop.request_stop();
+  for (bool const coroutine : {true, false}) {
+    manual_group flights;
+    net::io_context io;
+    handler_call c;
+    int called = 0;
+    if (coroutine) {
+      net::co_spawn(io, run_counted(flights, stop.get_token(), called, c.error), net::detached);
+    } else {
+      cacheflight::async_run(flights, io.get_executor(), "k", run_options().stop_token(stop.get_token()),
+                             counted_task{&called},
+                             [&](std::exception_ptr e, std::shared_ptr<answer const>) { c.error = e; });
+      EXPECT_FALSE(c.error) << "inside the initiating call";
+    }
+    poll(io);
+    EXPECT_TRUE(c.failed_with<cacheflight::caller_cancelled_error>());
+    EXPECT_EQ(called, 0);
+    EXPECT_EQ(flights.size(), 0u);
+    EXPECT_EQ(flights.stats().cancelled, 1u);
+    EXPECT_EQ(flights.stats().detached, 0u);
+  }
+}
+
+// ---- calls made while their context goes --------------------------------------------------------------------------
+
+struct at_exit {
+  std::function<void(net::any_io_executor const&)> call;
+  net::any_io_executor executor;
+  at_exit(std::function<void(net::any_io_executor const&)> c, net::any_io_executor ex)
+      : call(std::move(c)), executor(std::move(ex)) {}
+  at_exit(at_exit const&) = delete;
+  at_exit& operator=(at_exit const&) = delete;
+  ~at_exit() { call(executor); }
+};
+
+/// A connection that waits for ever, and makes a call when it is destroyed.
+net::awaitable<void> connection(std::function<void(net::any_io_executor const&)> call) {
+  at_exit const last(std::move(call), co_await net::this_coro::executor);
+  net::steady_timer idle(last.executor, 1h);
+  co_await idle.async_wait(net::use_awaitable);
+}
+
+net::awaitable<answer> waits_a_while() {
+  net::steady_timer idle(co_await net::this_coro::executor, 1h);
+  co_await idle.async_wait(net::use_awaitable);
+  co_return answer(1);
+}
+
+using last_call =
+    std::function<void(manual_group&, net::any_io_executor const&, net::any_io_executor const& task_ex)>;
+last_call const last_calls[] = {
+    [](manual_group& flights, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
+      cacheflight::async_run(flights, ex, "k", cacheflight::on(task_ex, waits_a_while),
+                             [](std::exception_ptr, std::shared_ptr<answer const>) {});
+    },
+    [](manual_group& flights, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
+      net::co_spawn(ex, flights.run("k", cacheflight::on(task_ex, waits_a_while)), net::detached);
+    },
+};
+
+/// Whether the context has met the library before, where the connection lives, where the last call's task would run.
+struct going : testing::TestWithParam<std::tuple<bool, std::size_t, bool>> {
+  void leave_a_connection(manual_group& flights, net::io_context& io, net::io_context& work, last_call const& call) {
+    auto const [known, place, task_elsewhere] = GetParam();
+    if (known) {
+      handler_call before;
+      auto const task = make_task();
+      task->inline_value = 1;
+      before.start(flights, io.get_executor(), "before", task);
+      poll(io);
+      EXPECT_TRUE(before.done());
+    }
+    net::any_io_executor const work_ex = work.get_executor();
+    net::co_spawn(places[place](io),
+                  connection([&flights, call, work_ex, elsewhere = task_elsewhere](net::any_io_executor const& ex) {
+                    call(flights, ex, elsewhere ? work_ex : ex);
+                  }),
+                  net::detached);
+    poll(io);
+  }
+};
+using R44 = going;
+INSTANTIATE_TEST_SUITE_P(asio, R44, testing::Combine(testing::Bool(), testing::Range<std::size_t>(0, std::size(places)),
+                                                     testing::Bool()));
+
+TEST_P(R44, asio_a_call_made_while_its_context_goes_leaves_nothing_behind) {
+  for (last_call const& call : last_calls) {
+    manual_group flights;
+    handler_call next;
+    net::io_context work;
+    {
+      net::io_context io;
+      leave_a_connection(flights, io, work, call);
+    }
+    EXPECT_EQ(flights.size(), 0u);
+    EXPECT_EQ(flights.stats().waiters, 0u);
+    auto const task = make_task();
+    task->inline_value = 7;
+    next.start(flights, work.get_executor(), "k", task);
+    poll(work);
+    ASSERT_TRUE(next.done());
+    EXPECT_EQ(next.value->number, 7);
+    EXPECT_EQ(flights.stats().detached, 0u);
+  }
+}
+
+TEST_P(R44, asio_a_call_made_while_its_context_goes_does_not_disturb_the_flight_it_would_join) {
+  for (last_call const& call : last_calls) {
+    manual_group flights;
+    net::io_context work;
+    auto const task = make_task();
+    handler_call leader;
+    leader.start(flights, work.get_executor(), "k", task);
+    poll(work);
+    {
+      net::io_context io;
+      leave_a_connection(flights, io, work, call);
+    }
+    EXPECT_EQ(flights.stats().waiters, 1u);
+    resolve(task, 7);
+    poll(work);
+    ASSERT_TRUE(leader.done());
+    EXPECT_EQ(leader.value->number, 7);
+  }
+}
+
+TEST_P(R44, asio_a_call_made_while_its_context_goes_answers_a_handler_elsewhere) {
+  manual_group flights;
+  net::io_context work;
+  std::future<std::shared_ptr<answer const>> answered;
+  last_call const call = [&](manual_group& group, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
+    answered = cacheflight::async_run(group, ex, "k", cacheflight::on(task_ex, waits_a_while), net::use_future);
+  };
+  {
+    net::io_context io;
+    leave_a_connection(flights, io, work, call);
+  }
+  bool const task_elsewhere = std::get<2>(GetParam());
+  EXPECT_EQ(flights.size(), task_elsewhere ? 1u : 0u);
+  flights.cancel("k");
+  if (task_elsewhere) EXPECT_THROW(answered.get(), cacheflight::cancelled_error);
+  else EXPECT_THROW(answered.get(), cacheflight::abandoned_error);
+}
+
+TEST_P(R44, asio_a_context_at_the_address_of_one_that_got_a_last_call_is_a_new_one) {
+  std::optional<net::io_context> io;
+  for (last_call const& call : last_calls) {
+    manual_group flights;
+    net::io_context work;
+    io.emplace();
+    leave_a_connection(flights, *io, work, call);
+    io.emplace();
+    auto const task = make_task();
+    handler_call stays, goes;
+    stays.start(flights, work.get_executor(), "other", task);
+    goes.start(flights, io->get_executor(), "other", make_task());
+    poll(work);
+    EXPECT_EQ(flights.stats().waiters, 2u);
+    io.reset();
+    EXPECT_EQ(flights.stats().waiters, 1u);
+    resolve(task, 7);
+    poll(work);
+    EXPECT_TRUE(stays.done());
+    EXPECT_FALSE(goes.done());
+  }
 }
 
 // ---- result types -------------------------------------------------------------------------------------------------
