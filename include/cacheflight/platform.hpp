@@ -128,6 +128,28 @@ class thread_driver {
     changed_.notify_all();
   }
 
+  /// Takes the lock.
+  void before_fork() noexcept { mutex_.lock(); }
+  /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when they are
+  /// needed. Returns how many there were, each of which has retained the work.
+  std::size_t after_fork(bool child) noexcept {
+    std::size_t threads = 0;
+    if (child) {
+      threads = count_ + (up_.load(std::memory_order_relaxed) ? 1 : 0);
+      // Not destroyed: they speak of threads.
+      ::new (static_cast<void*>(&thread_)) std::thread();
+      ::new (static_cast<void*>(&changed_)) std::condition_variable();
+      ::new (static_cast<void*>(&wanted_)) std::condition_variable();
+      (void)ended_.release();
+      helpers_ = nullptr;
+      count_ = idle_ = 0;
+      up_.store(false, std::memory_order_relaxed);
+      wake_.store((time_point::max)(), std::memory_order_relaxed);
+    }
+    mutex_.unlock();
+    return threads;
+  }
+
   /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it, if one does.
   /// If refused hand-overs are still to be tried again, they stay for those and end by themselves.
   void close() noexcept {
@@ -311,6 +333,9 @@ struct std_platform {
 
   /// Called before each step.
   static void point(core_step) noexcept {}
+
+  /// Whether groups stay usable in a child process after `fork()`. Needs a `driver` with `before_fork` and `after_fork`.
+  static constexpr bool forks = true;
 
   using thread_id = std::thread::id;  ///< Tells threads apart.
   [[nodiscard]] static thread_id this_thread() noexcept { return std::this_thread::get_id(); }  ///< The caller's.
