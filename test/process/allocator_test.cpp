@@ -64,6 +64,14 @@ void free_block(void* what) noexcept {
 
 void* operator new(std::size_t size) { return allocate(size); }
 void* operator new[](std::size_t size) { return allocate(size); }
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
+  try {
+    return allocate(size);
+  } catch (...) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t size, std::nothrow_t const& none) noexcept { return operator new(size, none); }
 void operator delete(void* block) noexcept { free_block(block); }
 void operator delete[](void* block) noexcept { free_block(block); }
 void operator delete(void* block, std::size_t) noexcept { free_block(block); }
