@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "unit/memory.hpp"
-
 #include <cacheflight/platform.hpp>
 
 #include <gtest/gtest.h>
