@@ -13,6 +13,10 @@
 #include <thread>
 #include <utility>
 
+#if defined(__linux__) && !defined(__ANDROID__)
+#include <pthread.h>
+#endif
+
 namespace cacheflight::inline v1 {
 
 /// What a deadline driver drives: the core.
@@ -49,6 +53,18 @@ inline void relax() noexcept {
 #endif
 }
 
+/// Sleeps for a moment. No thread is cancelled meanwhile (rule 39): who waits for a lock of ours cannot be unwound.
+inline void rest() noexcept {
+#if defined(__linux__) && !defined(__ANDROID__)
+  int before = PTHREAD_CANCEL_ENABLE;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+#endif
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+#if defined(__linux__) && !defined(__ANDROID__)
+  pthread_setcancelstate(before, nullptr);
+#endif
+}
+
 /// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken stays away from it
 /// for a microsecond or so, and longer each time, then yields, then sleeps for short whiles. So the other side makes
 /// several calls with the lock in its cache, instead of one each in turns; and a holder that was preempted, whatever its
@@ -72,7 +88,7 @@ class short_mutex {
       if (round < 4)
         for (int i = 0; i < 64 << round; ++i) relax();
       else if (round < last_round) std::this_thread::yield();
-      else std::this_thread::sleep_for(std::chrono::microseconds(50));
+      else rest();
       if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire)) return;
     }
   }

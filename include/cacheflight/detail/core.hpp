@@ -1099,7 +1099,7 @@ class core final : public deadline_work<typename P::clock> {
 
   struct fork_handler final : forkable {
     explicit fork_handler(core& c) : of(c) { this->join_forks(); }
-    ~fork_handler() { this->leave_forks(); }
+    ~fork_handler() override { this->leave_forks(); }
     void before_fork() noexcept override { of.before_fork(); }
     void after_fork(bool child) noexcept override { of.after_fork(child); }
     core& of;

@@ -25,10 +25,10 @@ class forkable : list_node {
   virtual void before_fork() noexcept = 0;
   /// Gives them back. `child`: in the new process, where no other thread is.
   virtual void after_fork(bool child) noexcept = 0;
+  virtual ~forkable() = default;
 
  protected:
   forkable() = default;
-  ~forkable() = default;
 
   /// Throws `std::bad_alloc`.
   void join_forks() {
