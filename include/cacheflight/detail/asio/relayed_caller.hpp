@@ -15,8 +15,8 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given up, and from
-/// there a dispatch to the handler's. Any executor will do for the second, also one that nothing can be posted to.
+/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given up, and
+/// from there a dispatch to the handler's. Any executor will do for the second, also one that nothing can be posted to.
 ///
 /// Either context may go. With the handler's, the handler goes. With the operation's, the handler is posted to its own
 /// executor directly; if nothing can be posted there, it goes.
@@ -157,7 +157,9 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
     base::retire();
   }
 
-  void dispose(allocator_type const& allocator) noexcept override { this->template free<relayed_caller>(this, allocator); }
+  void dispose(allocator_type const& allocator) noexcept override {
+    this->template free<relayed_caller>(this, allocator);
+  }
 
   [[nodiscard]] pin_guard pin_handlers_context() noexcept {
     return pin_guard(two_contexts_ && this->context() ? this->context()->try_pin() : nullptr);
