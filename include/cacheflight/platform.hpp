@@ -111,16 +111,16 @@ class thread_driver {
   /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it,
   /// lives as long as the thread.
   void ensure(deadline_work<Clock>& work) {
-    if (up_.load(std::memory_order_acquire)) return;
-    std::scoped_lock lock(mutex_);
-    start(work);
+    if (!up_.load(std::memory_order_acquire)) start(work, (time_point::max)());
   }
 
   /// `ensure` and `arm` in one step: for what can come after `close`, when the thread may be about to end.
   void rouse(deadline_work<Clock>& work, time_point when) {
-    std::scoped_lock lock(mutex_);
-    start(work);
-    bring_forward(when);
+    {
+      std::scoped_lock lock(mutex_);
+      if (up_.load(std::memory_order_relaxed)) return bring_forward(when);
+    }
+    start(work, when);
   }
 
   /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the
@@ -205,17 +205,31 @@ class thread_driver {
     changed_.notify_all();
   }
 
-  void start(deadline_work<Clock>& work) {
-    if (up_.load(std::memory_order_relaxed)) return;
-    work.retain();
-    try {
-      thread_ = detail::start_own_thread([this, &work]() noexcept { loop(work); });
-    } catch (...) {
-      work.release();
-      throw;
+  /// What a thread that was made outside of the lock, because that allocates (rule 41), is told under it.
+  enum class verdict : unsigned char { none, stay, go };
+
+  /// Starts the thread, unless another one is up meanwhile, and has it wake at `when`.
+  void start(deadline_work<Clock>& work, time_point when) {
+    auto const told = std::make_shared<std::atomic<verdict>>(verdict::none);
+    std::thread fresh = detail::start_own_thread([this, &work, told]() noexcept {
+      told->wait(verdict::none);
+      if (*told == verdict::stay) loop(work);
+    });
+    bool stays;
+    {
+      std::scoped_lock lock(mutex_);
+      stays = !up_.load(std::memory_order_relaxed);
+      if (stays) {
+        work.retain();
+        thread_ = std::move(fresh);
+        if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
+        up_.store(true, std::memory_order_release);
+      }
+      bring_forward(when);
+      *told = stays ? verdict::stay : verdict::go;
+      told->notify_one();
     }
-    if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
-    up_.store(true, std::memory_order_release);
+    if (!stays) fresh.join();
   }
 
   void loop(deadline_work<Clock>& work) noexcept {
@@ -223,12 +237,12 @@ class thread_driver {
       wake_.store((time_point::max)(), std::memory_order_release);
       time_point next = work.run_due();
       time_point const oldest = work.oldest_job();
-      std::unique_lock lock(mutex_);
       if (oldest != (time_point::max)()) {
         time_point const now = Clock::now();
         call_helper(work, now - oldest >= patience);
         if (now + patience < next) next = now + patience;
       }
+      std::unique_lock lock(mutex_);
       if (next < wake_.load(std::memory_order_relaxed)) wake_.store(next, std::memory_order_release);
       if (closed_) {
         if (!std::exchange(last_rounds, true)) continue;  // this round's answer may be older than close()
@@ -251,22 +265,31 @@ class thread_driver {
     work.release();
   }
 
-  // -- helpers, under the lock
+  // -- helpers
 
-  /// One that is idle, or a new one if there is none or they have been busy for too long.
+  /// One that is idle, or a new one if there is none or they have been busy for too long. On the thread that keeps time.
   void call_helper(deadline_work<Clock>& work, bool too_long) noexcept {
-    if (idle_ != 0) return wanted_.notify_one();
-    if (count_ != 0 && (!too_long || count_ >= work.most_helpers())) return;
-    work.retain();
+    {
+      std::scoped_lock lock(mutex_);
+      if (idle_ != 0) return wanted_.notify_one();
+      if (count_ != 0 && (!too_long || count_ >= work.most_helpers())) return;
+    }
     try {
       auto fresh = std::make_unique<helper>();
-      fresh->thread = detail::start_own_thread([this, &work, self = fresh.get()]() noexcept { help(work, *self); });
+      auto const told = std::make_shared<std::atomic<verdict>>(verdict::none);
+      fresh->thread = detail::start_own_thread([this, &work, told, self = fresh.get()]() noexcept {
+        told->wait(verdict::none);
+        help(work, *self);
+      });
+      std::scoped_lock lock(mutex_);
+      work.retain();
       if (closed_) fresh->thread.detach();
       fresh->next = std::exchange(helpers_, fresh.get());
       (void)fresh.release();
       ++count_;
+      *told = verdict::stay;
+      told->notify_one();
     } catch (...) {  // it is tried again when the thread that keeps time looks again
-      work.release();
     }
   }
 
@@ -291,7 +314,7 @@ class thread_driver {
     work.release();
   }
 
-  /// Returns whom the caller must join.
+  /// Under the lock. Returns whom the caller must join.
   [[nodiscard]] std::unique_ptr<helper> end(helper& self) noexcept {
     helper** link = &helpers_;
     while (*link != &self) link = &(*link)->next;

@@ -219,6 +219,26 @@ void clear() {
 
 using R41 = lock_watch;
 
+cacheflight::group* to_call = nullptr;
+void call_with_a_timeout() {
+  std::set_new_handler(nullptr);
+  ++cleared;
+  (void)to_call->run("another", run_options().timeout(1h), [] { return 1; });
+}
+
+TEST_F(R41, a_new_handler_may_make_the_call_that_starts_the_threads) {
+  // While the first one that has a time limit is about to start the thread that keeps time.
+  cacheflight::group flights;
+  to_call = &flights;
+  cleared = 0;
+  short_from = 0;
+  std::set_new_handler(call_with_a_timeout);
+  short_of_memory = 1;  // the thread is what a timed call needs memory for first
+  (void)flights.run("k", run_options().timeout(1h), [] { return 1; });
+  EXPECT_EQ(cleared, 1);
+  EXPECT_EQ(flights.stats().resolved, 2U);
+}
+
 TEST_F(R41, a_new_handler_may_call_the_group) {
   for (bool const timed : {false, true}) {
     manual_group flights;

@@ -393,8 +393,8 @@ TEST(thread_driver, R33_a_helper_that_cannot_be_started_is_tried_again) {
   std::atomic<int> refused{0};
   script work([&](int number) {
     if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
-    no_memory = number <= 3;
-    if (no_memory) ++refused;
+    memory::mine.none = number <= 3;
+    if (number <= 3) ++refused;
     return nothing;
   });
   driver timer;
