@@ -1054,15 +1054,22 @@ TEST(R35, who_leaves_or_times_out_while_the_last_event_is_delivered_is_answered_
   EXPECT_EQ(flights->stats().cancelled, 0u);
 }
 
+/// Its turn runs nobody's code. It joins, and suspends.
+struct prompt_call final : cd::waiter<manual_platform> {
+  prompt_call() : waiter(true) {}
+  ~prompt_call() override {
+    if (!core_type::withdraw(*this)) core_type::finish(*this);
+  }
+  bool hand_over(waiters&) noexcept override { return ++turns, true; }
+  void join(manual_group& flights, std::string key, run_options opts = {}) {
+    auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
+    EXPECT_EQ(cd::access::enter(flights, key, *this, opts, typeid(answer), build), cd::admission::joined);
+    EXPECT_TRUE(core_type::arm(*this));
+  }
+  int turns = 0;
+};
+
 TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
-  struct prompt_call final : cd::waiter<manual_platform> {
-    prompt_call() : waiter(true) {}
-    ~prompt_call() override {
-      if (!core_type::withdraw(*this)) core_type::finish(*this);
-    }
-    bool hand_over(waiters&) noexcept override { return ++turns, true; }
-    int turns = 0;
-  };
   std::vector<event_type> events;
   manual_group flights{options().on_event([&](cacheflight::event const& e) {
     expect_unlocked("an event");
@@ -1073,14 +1080,8 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   auto const task = make_task();
   call& other = front.run(flights, "k", run_options().timeout(1s), task);
   prompt_call prompt, impatient;
-  run_options opts;
-  std::string key = "k";
-  auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
-  EXPECT_EQ(cd::access::enter(flights, key, prompt, opts, typeid(answer), build), cd::admission::joined);
-  EXPECT_TRUE(core_type::arm(prompt));
-  opts.wait_timeout(500ms);
-  EXPECT_EQ(cd::access::enter(flights, key, impatient, opts, typeid(answer), build), cd::admission::joined);
-  EXPECT_TRUE(core_type::arm(impatient));
+  prompt.join(flights, "k");
+  impatient.join(flights, "k", run_options().wait_timeout(500ms));
   auto const before = events.size();
   manual_clock::advance(500ms);
   (void)keep_time(core);
@@ -1106,6 +1107,36 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   task->open_gate(false);
   front.pump();
   EXPECT_TRUE(other.failed_with<cacheflight::timeout_error>());
+}
+
+TEST(R33, clear_releases_all_who_need_no_turn_then_tells_the_others_and_then_asks_to_stop) {
+  hand_front front;
+  std::vector<task_ptr> const tasks{make_task(), make_task(), make_task()};
+  std::vector<prompt_call> prompt(3);
+  int events = 0, hand_overs = 0;
+  auto const expect_in_order = [&] {
+    for (prompt_call const& one : prompt) EXPECT_EQ(one.turns, 1);
+    for (task_ptr const& task : tasks) EXPECT_FALSE(task->stop_requested);
+  };
+  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_cancelled) return;
+    expect_in_order();
+    EXPECT_EQ(front.ready.size(), std::size_t(++events)) << "the flight's own callers come before its event";
+  })};
+  for (std::size_t i = 0; i < 3; ++i) {
+    front.run(flights, std::to_string(i), {}, tasks[i]);
+    prompt[i].join(flights, std::to_string(i));
+  }
+  front.on_hand_over = [&] { ++hand_overs, expect_in_order(); };
+  flights.clear();
+  EXPECT_EQ(hand_overs, 1);
+  EXPECT_EQ(events, 3);
+  front.pump();
+  for (task_ptr const& task : tasks) {
+    EXPECT_TRUE(task->stop_requested);
+    task->value = 1;
+    task->open_gate(false);
+  }
 }
 
 TEST(R33, a_flight_whose_last_reference_is_the_timekeepers_is_destroyed_by_a_helper) {
