@@ -1060,13 +1060,18 @@ struct prompt_call final : cd::waiter<manual_platform> {
   ~prompt_call() override {
     if (!core_type::withdraw(*this)) core_type::finish(*this);
   }
-  bool hand_over(waiters&) noexcept override { return ++turns, true; }
+  bool hand_over(waiters&) noexcept override {
+    ++turns;
+    if (meanwhile) std::exchange(meanwhile, nullptr)();
+    return true;
+  }
   void join(manual_group& flights, std::string key, run_options opts = {}) {
     auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
     EXPECT_EQ(cd::access::enter(flights, key, *this, opts, typeid(answer), build), cd::admission::joined);
     EXPECT_TRUE(core_type::arm(*this));
   }
   int turns = 0;
+  std::function<void()> meanwhile;  // what other threads do during the hand-over
 };
 
 TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
@@ -1143,18 +1148,26 @@ TEST(R33, a_flight_whose_last_reference_is_the_timekeepers_is_destroyed_by_a_hel
   manual_group flights;
   auto& core = cd::access::core(flights);
   hand_front front;
-  auto const task = make_task();  // its sentinel, and the flight's destructor, must not run on that thread
-  front.run(flights, "k", run_options().timeout(1s), task);
-  front.on_hand_over = [&] {
-    // What another thread may do meanwhile: the caller goes on, the task unwinds.
-    on_time_thread = false;
-    front.pump();
+  auto const task = make_task();
+  front.run(flights, "k", {}, task);
+  prompt_call impatient;
+  impatient.join(flights, "k", run_options().wait_timeout(1s));
+  impatient.meanwhile = [&] {
+    on_time_thread = false;  // it is another one that has the task unwind and the callers go on
     task->value = 1;
     task->open_gate(false);
+    front.pump();
+    core_type::finish(impatient);
+    on_time_thread = true;
   };
-  pass(flights, 1s);
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(impatient.turns, 1);
+  EXPECT_EQ(task.use_count(), 2) << "the flight has one";
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job());
+  EXPECT_EQ(task.use_count(), 1);
   EXPECT_FALSE(core.run_job());
-  EXPECT_EQ(flights.stats().detached, 0u);
 }
 
 TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
