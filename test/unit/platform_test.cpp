@@ -434,6 +434,29 @@ TEST(thread_driver, R33_an_idle_helper_ends) {
   EXPECT_EQ(work.references(), 0);
 }
 
+TEST(thread_driver, R33_may_be_closed_while_a_helper_is_started) {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::latch working(1), closing(1), may_end(1);
+    script work([&](int number) {
+      if (number > 1) return nothing;
+      working.count_down();
+      closing.wait();
+      for (int i = 0; i < 100; ++i) std::this_thread::yield();  // most likely closed by now
+      work.leave_to_helpers([&] { may_end.wait(); });
+      work.leave_to_helpers([] {});  // there is only one helper: the thread lingers for this
+      return nothing;
+    });
+    work.at_most(1);
+    driver timer;
+    timer.ensure(work);
+    working.wait();
+    closing.count_down();
+    timer.close();
+    may_end.count_down();
+    work.wait_until_released();
+  }
+}
+
 TEST(thread_driver, R33_what_is_left_to_helpers_after_close_is_done) {
   std::latch done(1);
   script work([&](int number) {
