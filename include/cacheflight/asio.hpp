@@ -6,12 +6,13 @@
 /// - In a coroutine: `auto user = co_await flights.run("user:" + id, fetch_user, id);` The result of `run` is itself an
 ///   `asio::awaitable`, so it works with `co_spawn` and `awaitable_operators`. It is lazy: nothing happens until it is
 ///   awaited, and until then the group, and a key passed as `std::string_view` or literal, must live.
-/// - From anywhere else: `async_run(flights, executor, key, [run_options,] task, token)` with any completion token.
+/// - From anywhere else: `async_run(flights, executor, key, [run_options,] task, args..., token)`.
 ///
 /// Executors. The task runs on the leader's executor (`async_run`: on the given one) unless it is wrapped with
 /// `on(executor, task)`; on a strand of its own unless that executor is one, because asking it to stop must not race
 /// with it. Every caller resumes on its own executor, by a post, and never inside the call that settled the flight. A
-/// leader whose task completes inside its starting call goes on without being suspended.
+/// leader whose task completes inside its starting call goes on without being suspended. A task that has not begun when
+/// its flight ends never begins, however long it was queued.
 ///
 /// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone and
 /// at once with `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one
@@ -23,13 +24,23 @@
 ///
 /// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run
 /// on it (their flights end as abandoned); callers on other contexts are answered. A context that merely stopped
-/// answers nobody on it; flights led on it are bounded by their timeouts.
+/// answers nobody on it; flights led on it are bounded by their timeouts. With `async_run` a caller is on the context
+/// of its operation and on that of its handler: if the handler's is destroyed, the handler is; if only the other is,
+/// the handler is answered on its own executor. (An executor that functions cannot be posted to, say an
+/// `any_completion_executor`, does not tell its context, which must outlive the operation.) Calls may be made while
+/// their context is being destroyed, from a handler's destructor.
 ///
 /// Out of memory. The call fails alone, or that is the flight's outcome (rules 9, 10, 31), with these exceptions, which
 /// are Asio 1.26's: making the task's strand does not survive a failed allocation (lead on a strand, or use `on` with
 /// one, to make none); a strand or a coroutine that must post from its destructor ends the program; and when a task's
 /// coroutine is through and its flight settled, `std::bad_alloc` can leave the context's `run`. A strand whose inner
 /// executor is `any_io_executor` can get stuck; name the executor's type. Handlers must not throw when they are moved.
+/// The error of a call that entered no flight leaves the context's `run` if its handler's own executor and then the
+/// operation's refuse the handler.
+///
+/// A coroutine that was cancelled before it awaits `run` gets Asio's own `operation_aborted`: Asio throws it at the
+/// `co_await`, before anything of ours is called. An `io_context` with `BOOST_ASIO_CONCURRENCY_HINT_UNSAFE` cannot be
+/// used: other threads post to it, those that keep time among them.
 ///
 /// Boost 1.81 or newer; standalone Asio 1.26 or newer if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
@@ -66,38 +77,60 @@ struct front<detail::asio_front::net::awaitable<T, Executor>> {
 /// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(),
 /// load), id)`. On a strand of its own unless `executor` is one.
 template <class Executor, class F>
-  requires(detail::asio_front::net::execution::is_executor<Executor>::value)
+  requires(detail::asio_front::executor_like<Executor>)
 [[nodiscard]] auto on(Executor executor, F task) {
   detail::require_task(task);
   return detail::asio_front::task_on<Executor, F>(std::move(executor), std::move(task));
 }
+/// The same for the executor of a context: `cacheflight::on(pool, load)`.
+template <class Context, class F>
+  requires(detail::asio_front::context_like<Context>)
+[[nodiscard]] auto on(Context& context, F task) {
+  return cacheflight::on(context.get_executor(), std::move(task));
+}
 
-/// `flights.run(key, task)` for every completion token: callbacks, `use_future`, `use_awaitable`, `deferred`,
-/// `as_tuple`, bound slots, executors and allocators.
+/// `flights.run(key, task, args...)` for completion tokens: callbacks, `use_future`, `use_awaitable`, `deferred`,
+/// `as_tuple`, bound slots, executors and allocators. `args_and_token`: the task's arguments, bound as `run` binds
+/// them, and last the token.
 ///
 /// The completion signature is `void(std::exception_ptr, std::shared_ptr<T const>)`, `void(std::exception_ptr)` for
 /// `void`. The handler runs once, on its associated executor (`executor` if it has none), never inside this call; all
-/// memory of the operation, obtained from its associated allocator, is freed before. The task runs on `executor`. Bind
-/// arguments with `std::bind_front`. Per-operation cancellation: total, partial and terminal, with
-/// `caller_cancelled_error`. A null task throws `std::invalid_argument`, a key that is refused what `group::run` says;
-/// every other error of the call reaches the handler, except that `std::bad_alloc` is thrown when there is no memory to
-/// reach it.
+/// memory of the operation, obtained from its associated allocator, is freed before. The task runs on `executor`.
+/// Per-operation cancellation: total, partial and terminal, with `caller_cancelled_error`. A null task throws
+/// `std::invalid_argument`, a key that is refused what `group::run` says; every other error of the call reaches the
+/// handler, except that `std::bad_alloc` is thrown when there is no memory to reach it.
+///
+/// A completion is posted to `executor`, where the handler's cancellation slot is given up, and dispatched from there
+/// to the handler's associated executor, if that is another one. So a handler of the `system_executor`, such as
+/// `use_future`'s, is called on a thread of `executor`, and a slot is used on `executor` only, as with Asio's own
+/// operations.
+///
+/// Tokens that need a newer Asio: with Boost 1.81 `co_await` takes no `deferred` operation of this signature (1.82
+/// does; `op(deferred)(use_awaitable)` compiles), and `yield_context` takes no `std::exception_ptr`. `redirect_error`
+/// has no use for an `std::exception_ptr`: it leaves it to the handler; use `as_tuple`.
 ///
 /// A borrowed key (`std::string_view`, literal) and the group must live until the operation is initiated: with lazy
 /// tokens (`deferred`, `use_awaitable`) until it is awaited.
-template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
+template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class... ArgsAndToken>
+  requires(detail::asio_front::executor_like<Executor> && sizeof...(ArgsAndToken) > 0)
 auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, run_options opts,
-               F&& task, Token&& token) {
+               F&& task, ArgsAndToken&&... args_and_token) {
   return detail::asio_front::start_run(flights, executor, std::forward<K>(key), std::move(opts), std::forward<F>(task),
-                                       std::forward<Token>(token));
+                                       std::forward<ArgsAndToken>(args_and_token)...);
 }
 /// The same, without options.
-template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class Token>
-  requires(!detail::options_argument<F>)
+template <class Key, class Hash, class Equal, class Platform, class Executor, class K, class F, class... ArgsAndToken>
+  requires(detail::asio_front::executor_like<Executor> && !detail::options_argument<F> && sizeof...(ArgsAndToken) > 0)
 auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, K&& key, F&& task,
-               Token&& token) {
+               ArgsAndToken&&... args_and_token) {
   return detail::asio_front::start_run(flights, executor, std::forward<K>(key), run_options{}, std::forward<F>(task),
-                                       std::forward<Token>(token));
+                                       std::forward<ArgsAndToken>(args_and_token)...);
+}
+/// The same, with or without options, on the executor of a context: `async_run(flights, io, key, task, token)`.
+template <class Key, class Hash, class Equal, class Platform, class Context, class K, class... More>
+  requires(detail::asio_front::context_like<Context> && sizeof...(More) > 1)
+auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Context& context, K&& key, More&&... more) {
+  return cacheflight::async_run(flights, context.get_executor(), std::forward<K>(key), std::forward<More>(more)...);
 }
 
 }  // namespace cacheflight::inline v1

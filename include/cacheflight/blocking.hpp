@@ -69,11 +69,9 @@ template <class P>
 class blocked_caller final : public waiter<P> {
  public:
   blocked_caller() noexcept : waiter<P>(true) {}
-  /// Unwound while its task ran or while it waited (rule 39): has left.
   ~blocked_caller() {
-    if (!this->joined() || core<P>::withdraw(*this)) return;
-    if (sleeps_) parker_->sleep();  // it was released; who wakes it needs the parker
-    core<P>::finish(*this);
+    if (this->joined()) [[unlikely]]
+      unwound();
   }
 
   /// Returns when the outcome is there. Many are within a moment, in which no thread can be put to sleep and woken.
@@ -96,6 +94,13 @@ class blocked_caller final : public waiter<P> {
   }
 
  private:
+  /// While its task ran or while it waited (rule 39): has left.
+  [[gnu::noinline, gnu::cold]] void unwound() noexcept {
+    if (core<P>::withdraw(*this)) return;
+    if (sleeps_) parker_->sleep();  // it was released; who wakes it needs the parker
+    core<P>::finish(*this);
+  }
+
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
   [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
     parker_->wake();

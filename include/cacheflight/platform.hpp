@@ -13,6 +13,10 @@
 #include <thread>
 #include <utility>
 
+#if defined(__linux__) && !defined(__ANDROID__)
+#include <pthread.h>
+#endif
+
 namespace cacheflight::inline v1 {
 
 /// What a deadline driver drives: the core.
@@ -49,6 +53,18 @@ inline void relax() noexcept {
 #endif
 }
 
+/// Sleeps for a moment. No thread is cancelled meanwhile (rule 39): who waits for a lock of ours cannot be unwound.
+inline void rest() noexcept {
+#if defined(__linux__) && !defined(__ANDROID__)
+  int before = PTHREAD_CANCEL_ENABLE;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+#endif
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+#if defined(__linux__) && !defined(__ANDROID__)
+  pthread_setcancelstate(before, nullptr);
+#endif
+}
+
 /// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken stays away from it
 /// for a microsecond or so, and longer each time, then yields, then sleeps for short whiles. So the other side makes
 /// several calls with the lock in its cache, instead of one each in turns; and a holder that was preempted, whatever its
@@ -72,7 +88,7 @@ class short_mutex {
       if (round < 4)
         for (int i = 0; i < 64 << round; ++i) relax();
       else if (round < last_round) std::this_thread::yield();
-      else std::this_thread::sleep_for(std::chrono::microseconds(50));
+      else rest();
       if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire)) return;
     }
   }
@@ -126,6 +142,28 @@ class thread_driver {
   void tell() noexcept {
     std::scoped_lock lock(mutex_);
     changed_.notify_all();
+  }
+
+  /// Takes the lock.
+  void before_fork() noexcept { mutex_.lock(); }
+  /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when they are
+  /// needed. Returns how many there were, each of which has retained the work.
+  std::size_t after_fork(bool child) noexcept {
+    std::size_t threads = 0;
+    if (child) {
+      threads = count_ + (up_.load(std::memory_order_relaxed) ? 1 : 0);
+      // Not destroyed: they speak of threads.
+      ::new (static_cast<void*>(&thread_)) std::thread();
+      ::new (static_cast<void*>(&changed_)) std::condition_variable();
+      ::new (static_cast<void*>(&wanted_)) std::condition_variable();
+      (void)ended_.release();
+      helpers_ = nullptr;
+      count_ = idle_ = 0;
+      up_.store(false, std::memory_order_relaxed);
+      wake_.store((time_point::max)(), std::memory_order_relaxed);
+    }
+    mutex_.unlock();
+    return threads;
   }
 
   /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it, if one does.
@@ -311,6 +349,9 @@ struct std_platform {
 
   /// Called before each step.
   static void point(core_step) noexcept {}
+
+  /// Whether groups stay usable in a child process after `fork()`. Needs a `driver` with `before_fork` and `after_fork`.
+  static constexpr bool forks = true;
 
   using thread_id = std::thread::id;  ///< Tells threads apart.
   [[nodiscard]] static thread_id this_thread() noexcept { return std::this_thread::get_id(); }  ///< The caller's.

@@ -53,10 +53,10 @@ struct relayed {
       value = std::move(v);
       if (when_completed) when_completed();
     };
-    cacheflight::async_run(flights, ex, "k", std::move(opts),
-                           cacheflight::on(work.get_executor(),
-                                           std::bind_front(controlled_task<answer>, task, sentinel(task))),
-                           net::bind_cancellation_slot(cancel.slot(), net::bind_executor(of_handler, std::move(handler))));
+    cacheflight::async_run(
+        flights, ex, "k", std::move(opts),
+        cacheflight::on(work.get_executor(), std::bind_front(controlled_task<answer>, task, sentinel(task))),
+        net::bind_cancellation_slot(cancel.slot(), net::bind_executor(of_handler, std::move(handler))));
     poll(work);
   }
   void settle() {
@@ -327,11 +327,10 @@ TEST_P(R44_hops, asio_a_failed_call_may_lose_either_context) {
                            std::bind_front(controlled_task<answer>, busy, sentinel(busy)), net::detached);
     poll(stays);
     std::optional<net::io_context> io{std::in_place}, other{std::in_place};
-    cacheflight::async_run(flights, io->get_executor(), "k",
-                           std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
-                           net::bind_executor(other->get_executor(), [&completed, alive](std::exception_ptr e, result) {
-                             completed += e != nullptr;
-                           }));
+    cacheflight::async_run(
+        flights, io->get_executor(), "k", std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
+        net::bind_executor(other->get_executor(),
+                           [&completed, alive](std::exception_ptr e, result) { completed += e != nullptr; }));
     if (when == moment::second_hop) poll(*io);
     if (operations_goes) {
       io.reset();

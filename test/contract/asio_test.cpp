@@ -628,7 +628,9 @@ using place_of = net::any_io_executor (*)(net::io_context&);
 constexpr place_of places[] = {
     [](net::io_context& io) -> net::any_io_executor { return io.get_executor(); },
     [](net::io_context& io) -> net::any_io_executor { return net::make_strand(io); },
-    [](net::io_context& io) -> net::any_io_executor { return net::make_strand(net::any_io_executor(io.get_executor())); },
+    [](net::io_context& io) -> net::any_io_executor {
+      return net::make_strand(net::any_io_executor(io.get_executor()));
+    },
 };
 
 TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
@@ -646,10 +648,10 @@ TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
       net::cancellation_signal cancel;
       int called = 0, completed = 0;
       cacheflight::async_run(
-          flights, io.get_executor(), "k", run_options().timeout(1s), cacheflight::on(place(busy), counted_task{&called}),
-          net::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
-            completed += e != nullptr;
-          }));
+          flights, io.get_executor(), "k", run_options().timeout(1s),
+          cacheflight::on(place(busy), counted_task{&called}),
+          net::bind_cancellation_slot(
+              cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; }));
       end(flights, cancel);
       poll(io);
       EXPECT_EQ(completed, 1);
@@ -668,9 +670,9 @@ TEST(R34, asio_a_queued_task_that_nothing_can_serialize_never_begins_either) {
   manual_group flights;
   net::io_context io;
   int called = 0, completed = 0;
-  cacheflight::async_run(flights, io.get_executor(), "k",
-                         [&called] { return counted_on_a_plain_executor(called); },
-                         [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; });
+  cacheflight::async_run(
+      flights, io.get_executor(), "k", [&called] { return counted_on_a_plain_executor(called); },
+      [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; });
   flights.cancel("k");
   poll(io);
   EXPECT_EQ(completed, 1);
@@ -736,8 +738,7 @@ net::awaitable<answer> waits_a_while() {
   co_return answer(1);
 }
 
-using last_call =
-    std::function<void(manual_group&, net::any_io_executor const&, net::any_io_executor const& task_ex)>;
+using last_call = std::function<void(manual_group&, net::any_io_executor const&, net::any_io_executor const& task_ex)>;
 last_call const last_calls[] = {
     [](manual_group& flights, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
       cacheflight::async_run(flights, ex, "k", cacheflight::on(task_ex, waits_a_while),
@@ -770,8 +771,9 @@ struct going : testing::TestWithParam<std::tuple<bool, std::size_t, bool>> {
   }
 };
 using R44 = going;
-INSTANTIATE_TEST_SUITE_P(asio, R44, testing::Combine(testing::Bool(), testing::Range<std::size_t>(0, std::size(places)),
-                                                     testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(asio, R44,
+                         testing::Combine(testing::Bool(), testing::Range<std::size_t>(0, std::size(places)),
+                                          testing::Bool()));
 
 TEST_P(R44, asio_a_call_made_while_its_context_goes_leaves_nothing_behind) {
   for (last_call const& call : last_calls) {

@@ -81,6 +81,7 @@ struct lone_platform {
   using driver = hand_driver;
   static std::size_t shards() noexcept { return here.shards; }
   static void point(cacheflight::core_step) noexcept {}
+  static constexpr bool forks = false;
   using thread_id = int;
   static thread_id this_thread() noexcept { return 0; }
 };

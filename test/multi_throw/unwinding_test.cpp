@@ -352,6 +352,18 @@ TEST(R39, blocking_the_last_caller_that_is_cancelled_while_it_waits_dooms_its_fl
   EXPECT_EQ(flights.stats().detached, 0u);
 }
 
+TEST(R39, blocking_a_thread_that_is_cancelled_is_not_unwound_while_it_waits_for_a_lock_of_ours) {
+  std::atomic<bool> rested{false};
+  observed waits([&] {
+    pthread_cancel(pthread_self());
+    cacheflight::detail::rest();  // as the lock does when it is held for long
+    rested = true;
+    pthread_testcancel();
+  });
+  EXPECT_TRUE(waits.ended_early());
+  EXPECT_TRUE(rested);
+}
+
 // Who wakes a caller needs what it sleeps in: the sanitizers see it if that is gone.
 TEST(R39, blocking_a_caller_that_is_cancelled_and_answered_at_once) {
   cacheflight::group flights;

@@ -64,6 +64,14 @@ void free_block(void* what) noexcept {
 
 void* operator new(std::size_t size) { return allocate(size); }
 void* operator new[](std::size_t size) { return allocate(size); }
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
+  try {
+    return allocate(size);
+  } catch (...) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t size, std::nothrow_t const& none) noexcept { return operator new(size, none); }
 void operator delete(void* block) noexcept { free_block(block); }
 void operator delete[](void* block) noexcept { free_block(block); }
 void operator delete(void* block, std::size_t) noexcept { free_block(block); }
@@ -124,7 +132,10 @@ class bursts : public lock_watch, public testing::WithParamInterface<bool> {
                                   : cacheflight::options()};
 };
 
-TEST_P(bursts, R41_answered) {
+using R41_bursts = bursts;
+struct R37_bursts : bursts {};
+
+TEST_P(R41_bursts, answered) {
   burst all(flights, many);
   all.start({});
   EXPECT_GT(large, 0) << "nothing had to grow";
@@ -132,7 +143,7 @@ TEST_P(bursts, R41_answered) {
   EXPECT_EQ(all.values, many);
 }
 
-TEST_P(bursts, R41_timed_out) {
+TEST_P(R41_bursts, timed_out) {
   burst all(flights, many), left(flights, many);
   all.start(run_options().timeout(1s).wait_timeout(2s));
   left.start(run_options().wait_timeout(1s));
@@ -143,7 +154,7 @@ TEST_P(bursts, R41_timed_out) {
   left.answer();
 }
 
-TEST_P(bursts, R41_cancelled_and_cleared) {
+TEST_P(R41_bursts, cancelled_and_cleared) {
   burst all(flights, many);
   all.start(run_options().timeout(1s));
   for (std::size_t i = 0; i < many / 2; ++i) EXPECT_TRUE(flights.cancel(all.key(i)));
@@ -152,7 +163,7 @@ TEST_P(bursts, R41_cancelled_and_cleared) {
   all.answer();
 }
 
-TEST_P(bursts, R41_joined_and_left) {
+TEST_P(R41_bursts, joined_and_left) {
   burst one(flights, 1);
   one.start({});
   std::stop_source stop;
@@ -168,7 +179,7 @@ TEST_P(bursts, R41_joined_and_left) {
   one.answer();
 }
 
-TEST_P(bursts, R37_give_their_memory_back) {
+TEST_P(R37_bursts, give_their_memory_back) {
   std::ptrdiff_t const before = in_large;
   {
     burst all(flights, many);
@@ -191,8 +202,11 @@ TEST_P(bursts, R37_give_their_memory_back) {
   later.answer();
 }
 
-INSTANTIATE_TEST_SUITE_P(process, bursts, testing::Bool(),
-                         [](auto const& events) { return events.param ? "with_events" : "without_events"; });
+auto const with_or_without = [](testing::TestParamInfo<bool> const& events) {
+  return events.param ? "with_events" : "without_events";
+};
+INSTANTIATE_TEST_SUITE_P(process, R41_bursts, testing::Bool(), with_or_without);
+INSTANTIATE_TEST_SUITE_P(process, R37_bursts, testing::Bool(), with_or_without);
 
 /// What a new-handler does that frees what it can.
 manual_group* to_clear = nullptr;

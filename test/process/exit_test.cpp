@@ -239,7 +239,7 @@ struct asks_again {
   }
 };
 
-TEST(R41, an_error_is_made_in_advance_under_no_lock) {
+TEST(R41_made_in_advance, an_error_is_made_in_advance_under_no_lock) {
   asks_again const* const outer = &cacheflight::detail::ready_made<asks_again>();
   EXPECT_EQ(outer, asks_again::inner);
 }

@@ -69,9 +69,9 @@ auto without_memory(F&& f) {
 }
 
 /// The library as it is linked into this program, or into one that is loaded into it.
-class process : public testing::TestWithParam<bool> {
+class R38_memory : public testing::TestWithParam<bool> {
  protected:
-  process() {
+  R38_memory() {
     if (!GetParam()) return;
     loaded_ = dlopen(CACHEFLIGHT_PLUGIN, RTLD_NOW | RTLD_LOCAL);
     if (!loaded_) return;
@@ -86,7 +86,7 @@ class process : public testing::TestWithParam<bool> {
   plugin::uses const* use_ = &plugin::all;
 };
 
-TEST_P(process, R38_a_thread_without_memory_can_join_and_wait) {
+TEST_P(R38_memory, a_thread_without_memory_can_join_and_wait) {
   plugin::service* const flights = use().open();
   std::thread answers([&] {
     while (use().waiters(flights) < 2) std::this_thread::yield();
@@ -97,14 +97,14 @@ TEST_P(process, R38_a_thread_without_memory_can_join_and_wait) {
   use().close(flights);
 }
 
-TEST_P(process, R38_a_thread_without_memory_can_let_a_result_go) {
+TEST_P(R38_memory, a_thread_without_memory_can_let_a_result_go) {
   plugin::service* const flights = use().open();
   EXPECT_TRUE(without_memory([&] { return use().drop_last(flights); }));
   use().answer(flights);
   use().close(flights);
 }
 
-TEST_P(process, R38_a_call_that_needs_memory_fails_alone) {
+TEST_P(R38_memory, a_call_that_needs_memory_fails_alone) {
   plugin::service* const flights = use().open();
   EXPECT_TRUE(without_memory([&] { return use().lead(flights) == plugin::outcome::no_memory; }));
   EXPECT_TRUE(without_memory([&] { return use().start(flights) == plugin::outcome::no_memory; }));
@@ -115,14 +115,14 @@ TEST_P(process, R38_a_call_that_needs_memory_fails_alone) {
   use().close(flights);
 }
 
-TEST_P(process, R38_a_thread_without_memory_takes_turns) {
+TEST_P(R38_memory, a_thread_without_memory_takes_turns) {
   plugin::service* const flights = use().open();
   EXPECT_EQ(use().await(flights), plugin::outcome::pending);
   EXPECT_EQ(without_memory([&] { return use().answer(flights); }), 2);  // the leader's callback, and the coroutine
   use().close(flights);
 }
 
-INSTANTIATE_TEST_SUITE_P(memory, process, testing::Bool(),
+INSTANTIATE_TEST_SUITE_P(process, R38_memory, testing::Bool(),
                          [](auto const& loaded) { return loaded.param ? "plugin" : "program"; });
 
 }  // namespace

@@ -194,6 +194,7 @@ struct platform {
     if (step == release) look(true);
     if (step == release || step == enter || step == stoppable) fibers.point();
   }
+  static constexpr bool forks = false;
   using thread_id = std::size_t;
   static thread_id this_thread() noexcept { return fibers.current(); }
   static inline std::size_t shard_count = 1;

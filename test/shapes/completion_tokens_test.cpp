@@ -99,6 +99,34 @@ TEST_P(completion_tokens, callback_of_a_task_that_throws) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST_P(completion_tokens, contexts_in_place_of_executors) {
+  int calls = 0;
+  auto const handler = [&](std::exception_ptr failure, text got) { calls += !failure && *got == long_text; };
+  net::thread_pool pool(1);
+  async_run(flights, io, "key", load_text, handler);
+  async_run(flights, io, "key", run_options().metadata(payload()), load_text, handler);
+  async_run(flights, io, "pool", cacheflight::on(pool, load_text), handler);
+  io.run();
+  pool.join();
+  EXPECT_EQ(calls, 3);
+}
+
+TEST_P(completion_tokens, arguments_before_the_token) {
+  int calls = 0;
+  auto const handler = [&](std::exception_ptr failure, text got) { calls += !failure && *got == long_text; };
+  async_run(flights, executor(), "key", load, payload(), handler);
+  async_run(flights, io, std::string("other"), run_options(), load, payload(), handler);
+  async_run(
+      flights, io, "move-only", [](std::unique_ptr<tracked> own) { return load(*own); },
+      std::make_unique<tracked>(payload()), handler);
+  std::future<text> future = async_run(flights, io, "key", load, payload(), net::use_future);
+  auto lazy = async_run(flights, io, "lazy", load, payload(), net::deferred);
+  std::move(lazy)(handler);
+  io.run();
+  EXPECT_EQ(*future.get(), long_text);
+  EXPECT_EQ(calls, 4);
+}
+
 TEST_P(completion_tokens, callback_of_a_void_task) {
   int calls = 0;
   async_run(flights, executor(), "key", do_nothing, [&](std::exception_ptr failure) {

@@ -374,7 +374,7 @@ int main(int argc, char** argv) {
   auto const begin = steady::now();
   auto const since_begin = [&] { return std::chrono::duration<double>(steady::now() - begin).count(); };
   soak all(threads, seed);
-  all.round(operations / 4, 10s);  // until every thread has its arena, its parker and its caches
+  all.round(operations / 4, 10s);  // until every thread has its arena and its caches
   memory const warm = memory::now();
   all.report(warm, since_begin());
   memory last = warm;

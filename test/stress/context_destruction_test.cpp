@@ -3,6 +3,8 @@
 // those are answered.
 #include "support.hpp"
 
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 
 #include <atomic>
@@ -153,6 +155,47 @@ TEST(context_destruction, races_with_calls_from_other_contexts) {
               static_cast<unsigned long long>(all.abandoned), static_cast<unsigned long long>(all.others));
   EXPECT_GT(all.values, 0U);
   EXPECT_GT(all.abandoned, 0U);
+}
+
+TEST(context_destruction, of_the_operations_or_of_the_handlers_executor) {
+  std::uint64_t const chosen = seed(), rounds = operations(4'000) / 20 + 1;
+  std::mt19937_64 random(chosen);
+  server stays(2);
+  cacheflight::group flights;
+  answers all;
+  std::uint64_t calls = 0;
+  auto const lives = std::make_shared<int>();
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    auto goes = std::make_unique<server>(1);
+    for (int i = 0; i < 12; ++i) {
+      std::string const key = "key " + std::to_string(random() % 2);
+      auto const task = cacheflight::on(stays.io.get_executor(),
+                                        [n = static_cast<unsigned>(random() % 20)]() { return turns(n, 7); });
+      bool const strand = random() % 2 == 0;
+      auto const executor = [&](server& of) {
+        return strand ? net::any_io_executor(net::make_strand(of.io)) : net::any_io_executor(of.io.get_executor());
+      };
+      if (random() % 2 == 0) {
+        ++calls;
+        cacheflight::async_run(flights, executor(*goes), key, task,
+                               net::bind_executor(executor(stays), [&all, lives](auto const& failure, auto const& got) {
+                                 all.add(failure, got);
+                               }));
+      } else {
+        cacheflight::async_run(flights, executor(stays), key, task,
+                               net::bind_executor(executor(*goes), [lives](auto const&, auto const&) {}));
+      }
+      if (random() % 4 == 0) std::this_thread::yield();
+    }
+    goes->stop();
+    if (random() % 2 == 0) (void)flights.cancel("key 0");
+    goes.reset();
+  }
+  all.completed.wait_for(calls, "callers with a handler on the context that stays");
+  stays.join();
+  EXPECT_EQ(all.abandoned, 0U);
+  EXPECT_EQ(lives.use_count(), 1);
+  expect_balance(flights.stats());
 }
 
 }  // namespace

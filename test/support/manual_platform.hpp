@@ -114,6 +114,7 @@ struct manual_platform {
   static void point(cacheflight::core_step step) noexcept {
     if (step == cacheflight::core_step::arm && before_arm) before_arm();
   }
+  static constexpr bool forks = false;
   using thread_id = std::thread::id;
   static thread_id this_thread() noexcept { return std::this_thread::get_id(); }
   /// Called when this thread's caller is about to wait.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 
 #include "../support/asking_executor.hpp"
-
 #include <cacheflight/detail/asio/serial.hpp>
 
 #include <boost/asio/any_io_executor.hpp>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "unit/memory.hpp"
 #include <cacheflight/detail/flight_table.hpp>
 
 #include <gtest/gtest.h>
@@ -16,38 +17,12 @@
 #include <unordered_map>
 
 namespace {
-thread_local bool no_memory = false;
-thread_local int refused = 0;
-thread_local int allocated = 0, freed = 0;
-}  // namespace
-
-// What the table allocates its buckets with. The rest of the program's allocations stays as it is.
-void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
-  if (no_memory) {
-    ++refused;
-    return nullptr;
-  }
-  ++allocated;
-  return std::malloc(size == 0 ? 1 : size);
-}
-void* operator new(std::size_t size) {
-  if (void* const block = std::malloc(size == 0 ? 1 : size)) return block;
-  throw std::bad_alloc();
-}
-void operator delete(void* block) noexcept {
-  ++freed;
-  std::free(block);
-}
-void operator delete(void* block, std::size_t) noexcept {
-  ++freed;
-  std::free(block);
-}
-
-namespace {
 
 struct flight : cacheflight::detail::table_links<flight> {
   int key = 0;
 };
+using memory::counting;
+using memory::shortage;
 using flight_table = cacheflight::detail::flight_table<flight>;
 
 /// A table whose owner does as the core does, under a lock that nobody else takes.
@@ -80,22 +55,6 @@ class table {
  private:
   cacheflight::detail::retiring_mutex<std::mutex> mutex_;
   flight_table table_{mutex_};
-};
-
-/// Memory for buckets is short as long as this lives.
-struct shortage {
-  shortage() { no_memory = true; }
-  ~shortage() { no_memory = false; }
-};
-
-/// What this thread has asked for buckets, and freed of whatever kind, since it was made.
-class counting {
- public:
-  [[nodiscard]] int allocations() const { return allocated - allocated_; }
-  [[nodiscard]] int frees() const { return freed - freed_; }
-
- private:
-  int allocated_ = allocated, freed_ = freed;
 };
 
 flight* find(table const& in, std::uint64_t hash, int key) {
@@ -213,17 +172,15 @@ TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
   };
   {
     shortage const now;
-    refused = 0;
     fill(15);  // more than the first buckets
-    EXPECT_GT(refused, 0) << "the failure was not injected";
+    EXPECT_GT(memory::mine.refused, 0) << "the failure was not injected";
     for (int i = 0; i < key; ++i) EXPECT_NE(find(flights, all[static_cast<std::size_t>(i)].hash, i), nullptr);
   }
   fill(40);
   {
     shortage const now;
-    refused = 0;
     fill(100);
-    EXPECT_GT(refused, 0) << "the failure was not injected";
+    EXPECT_GT(memory::mine.refused, 0) << "the failure was not injected";
   }
   for (int i = 0; i < key; i += 2) flights.unlink(all[static_cast<std::size_t>(i)]);
   fill(45);  // memory is back: grows after all
@@ -272,9 +229,8 @@ TEST(flight_table, R37_a_burst_gives_its_memory_back) {
   EXPECT_LE(fitting, 4'096U);
   {
     shortage const now;
-    refused = 0;
     fill(1'000, 1);  // nothing to shrink into: goes on as it is
-    EXPECT_GT(refused, 0);
+    EXPECT_GT(memory::mine.refused, 0);
   }
   fill(1'001, 1);
   EXPECT_TRUE(flights.get().fits());
@@ -304,12 +260,17 @@ TEST(flight_table, R37_a_table_that_is_emptied_again_and_again_keeps_what_is_lit
 void compare_with_model(std::uint32_t seed, unsigned hash_bits) {
   std::mt19937_64 random(seed);
   table flights;
+  auto const insert = [&](flight& f, bool possible) {
+    memory::mine.none = !possible;
+    flights.insert(f);
+    memory::mine.none = false;
+  };
   std::unordered_map<int, std::unique_ptr<flight>> model;
   auto const hash_of = [&](int key) {
     return (static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15) >> (64 - hash_bits) << 32;
   };
   for (int step = 0; step < 5'000; ++step) {
-    no_memory = random() % 4 == 0;
+    bool const possible = random() % 4 != 0;
     int const key = static_cast<int>(random() % 200);
     flight* const found = find(flights, hash_of(key), key);
     auto const at = model.find(key);
@@ -328,12 +289,11 @@ void compare_with_model(std::uint32_t seed, unsigned hash_bits) {
     } else {
       auto fresh = std::make_unique<flight>();
       fresh->key = key, fresh->hash = hash_of(key);
-      flights.insert(*fresh);
+      insert(*fresh, possible);
       model.emplace(key, std::move(fresh));
     }
     ASSERT_EQ(flights.size(), model.size());
   }
-  no_memory = false;
 }
 
 TEST(flight_table, behaves_like_an_unordered_map) {

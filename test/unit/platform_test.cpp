@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "unit/memory.hpp"
 #include <cacheflight/platform.hpp>
 
 #include <gtest/gtest.h>
@@ -27,22 +28,6 @@
 
 #include <csignal>
 #endif
-
-namespace {
-thread_local bool no_memory = false;
-}  // namespace
-
-// What std::thread allocates its function with.
-void* operator new(std::size_t size) {
-  void* const memory = no_memory ? nullptr : std::malloc(size ? size : 1);
-  if (!memory) throw std::bad_alloc();
-  return memory;
-}
-void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
-  return no_memory ? nullptr : std::malloc(size ? size : 1);
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -613,10 +598,10 @@ TEST(thread_driver, rousing_after_close_always_leads_to_a_round) {  // though th
 TEST(thread_driver, a_thread_that_cannot_be_started_leaves_nothing_behind) {
   script work([](int) { return nothing; });
   driver timer;
-  no_memory = true;
+  memory::mine.none = true;
   EXPECT_THROW(timer.ensure(work), std::bad_alloc);
   EXPECT_THROW(timer.rouse(work, clock_type::now()), std::bad_alloc);
-  no_memory = false;
+  memory::mine.none = false;
   EXPECT_EQ(work.references(), 0);
   timer.ensure(work);
   EXPECT_EQ(work.references(), 1);

@@ -42,6 +42,7 @@
 // waiters do not cost a lock each.
 
 #include <cacheflight/detail/flight.hpp>
+#include <cacheflight/detail/fork.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
@@ -58,6 +59,7 @@
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <type_traits>
 #include <typeinfo>
 #include <utility>
 #include <vector>
@@ -102,6 +104,12 @@ class core final : public deadline_work<typename P::clock> {
     shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
     for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
     references_.store(count_ + 1, std::memory_order_relaxed);
+    try {
+      forks_.emplace(*this);
+    } catch (...) {
+      destroy_shards();
+      throw;
+    }
   }
 
   core(core const&) = delete;
@@ -293,7 +301,7 @@ class core final : public deadline_work<typename P::clock> {
           if (!events) (void)release_batch(s, f, released);
         }
         if (events && tells) delivery.emplace(s);
-      } else {
+      } else if (s.detached != 0) {  // not of a flight that was up when the process forked
         --s.detached;
       }
     }
@@ -593,6 +601,10 @@ class core final : public deadline_work<typename P::clock> {
   static constexpr std::size_t batch_size = 64;
 
   ~core() {
+    forks_.reset();
+    destroy_shards();
+  }
+  void destroy_shards() noexcept {
     for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
     ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
   }
@@ -639,6 +651,14 @@ class core final : public deadline_work<typename P::clock> {
       }
       s.outcalls.splice(others);
       return s.outcalls.empty();
+    }
+
+    /// Under the lock, in a child process: only this thread's are under way there.
+    static void forget_others(shard<P>& s) noexcept {
+      list<outcall> mine;
+      while (outcall* const one = s.outcalls.pop_front())
+        if (one->thread_ == P::this_thread()) mine.push_back(*one);
+      s.outcalls.splice(mine);
     }
 
    private:
@@ -1075,6 +1095,63 @@ class core final : public deadline_work<typename P::clock> {
     else strand(s.stranded, w);
   }
 
+  // -- fork()
+
+  struct fork_handler final : forkable {
+    explicit fork_handler(core& c) : of(c) { this->join_forks(); }
+    ~fork_handler() override { this->leave_forks(); }
+    void before_fork() noexcept override { of.before_fork(); }
+    void after_fork(bool child) noexcept override { of.after_fork(child); }
+    core& of;
+  };
+  struct no_fork_handler {
+    explicit no_fork_handler(core&) noexcept {}
+  };
+
+  void before_fork() noexcept {
+    if constexpr (P::forks) driver_.before_fork();
+    for (std::size_t i = 0; i < count_; ++i) shards_[i].mutex.lock();
+  }
+
+  void after_fork(bool child) noexcept {
+    if (child)
+      for (std::size_t i = 0; i < count_; ++i) forget(shards_[i]);
+    for (std::size_t i = 0; i < count_; ++i) shards_[i].mutex.unlock();
+    if constexpr (P::forks) {
+      std::size_t const threads = driver_.after_fork(child);
+      if (!child) return;
+      keys_.store(0, std::memory_order_relaxed);
+      unarmed_.store(false, std::memory_order_relaxed);
+      if (!gone_.load(std::memory_order_relaxed)) references_.fetch_sub(threads, std::memory_order_relaxed);
+    }
+  }
+
+  /// In the child: what was up in the parent is not up here. Nobody is told, and what it holds is not given back: it
+  /// belongs to threads that are not there. Only the thread that has forked may still be in the middle of some of it.
+  static void forget(shard<P>& s) noexcept {
+    s.table.for_each([&](flight_type& f) {
+      f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
+      close(s, f, cause::cancelled);
+      while (waiter_type* const w = f.queue_.pop_front()) {
+        w->queued_ = false;
+        w->phase_.store(phase::released, std::memory_order_release);
+      }
+    });
+    s.deadlines.clear();
+    for (auto* const waiting : {&s.turns, &s.stranded})
+      while (waiter_type* const w = waiting->pop_front()) w->stranded_ = false;
+    for (auto* const flights : {&s.ends, &s.lost})
+      while (flights->pop()) {
+      }
+    for (auto* const flights : {&s.to_stop, &s.unstopped})
+      while (flights->pop()) {
+      }
+    s.jobs_since.store((time_point::max)(), std::memory_order_relaxed);
+    outcall::forget_others(s);
+    s.waiters = 0;
+    s.detached = 0;
+  }
+
   void try_again_soon() noexcept {
     try {
       unarmed_.store(false, std::memory_order_relaxed);
@@ -1095,8 +1172,9 @@ class core final : public deadline_work<typename P::clock> {
   std::atomic<std::size_t> next_job_{0};  // where helpers look first
   std::atomic<bool> unarmed_{false};      // something was refused and the driver could not be told
   std::atomic<std::size_t> references_{
-      0};  // the group, shards, the driver's thread, and whoever needs the core for a moment
+      0};  // the group, shards, the driver's threads, and whoever needs the core for a moment
   typename P::driver driver_;
+  std::optional<std::conditional_t<P::forks, fork_handler, no_fork_handler>> forks_;  // while there are shards
 };
 
 }  // namespace detail

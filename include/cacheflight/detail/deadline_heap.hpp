@@ -88,6 +88,11 @@ class deadline_heap {
     if (node.armed()) take_out(node);
   }
 
+  /// All that are armed are so no longer.
+  void clear() noexcept {
+    while (size_ != 0) entries_[--size_].node->place = 0;
+  }
+
  private:
   void take_out(deadline_node& node) noexcept {
     std::size_t const hole = node.place - 1;

@@ -33,11 +33,11 @@ struct thread_stack {
 
   [[nodiscard]] bool has(stack_address at) const noexcept { return low <= at && at < high; }
 
-  /// Empty where it cannot be learned. The first time on a thread is slow.
-  [[nodiscard, gnu::noinline]] static thread_stack const& mine() noexcept {
+  /// Whether both are on this thread's. No, where that cannot be learned. The first time on a thread is slow.
+  [[nodiscard, gnu::noinline]] static bool has_both(stack_address one, stack_address other) noexcept {
     CACHEFLIGHT_STATIC_TLS static thread_local constinit thread_stack own{};
     if (own.high == 0) own.learn();
-    return own;
+    return own.has(one) && own.has(other);
   }
 
  private:
@@ -108,17 +108,18 @@ class nesting {
   static constexpr stack_address window = 8 * 1024;
 
   struct remembered {
-    T* innermost = nullptr;
-    stack_address at = 0;
-    std::uint64_t order = 0;  // `disordered` when it entered
+    T* innermost;
+    stack_address at;
+    std::uint64_t order;  // `disordered` when it entered
 
     [[nodiscard]] bool is_around(stack_address where) const noexcept {
       if (where > at) return false;
-      if (at - where <= window && order == disordered.load(std::memory_order_acquire)) return true;
-      thread_stack const& own = thread_stack::mine();
-      return own.has(where) && own.has(at);
+      if (at - where <= window && order == disordered.load(std::memory_order_acquire)) [[likely]]
+        return true;
+      return thread_stack::has_both(where, at);
     }
   };
+
   [[gnu::noinline]] void leave() noexcept {
     remembered& last = mine();
     if (last.innermost != static_cast<T*>(this) || last.order != order_) {
@@ -142,9 +143,9 @@ class nesting {
   static inline std::atomic<std::uint64_t> disordered{
       0};  // how many left that were not the last to enter on their thread
 
-  remembered before_;
   bool entered_ = false, nested_ = false;
-  std::uint64_t order_ = 0;
+  remembered before_;  // this and the next: once it has entered
+  std::uint64_t order_;
 };
 
 }  // namespace cacheflight::inline v1::detail

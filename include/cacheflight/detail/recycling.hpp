@@ -54,10 +54,11 @@ class block_cache {
 
   /// What `take` gave for the same size, on any thread.
   static void give_back(void* block, std::size_t size) noexcept {
-    if (mine->of_size(size).count == depth) [[unlikely]] {
-      if (mine != &none || !begin()) return ::operator delete(block);
+    block_cache* cache = mine;
+    if (cache->of_size(size).count == depth) [[unlikely]] {
+      if (cache != &none || !(cache = begin())) return ::operator delete(block);
     }
-    stack& s = mine->of_size(size);
+    stack& s = cache->of_size(size);
     s.top = ::new (block) link{s.top};
     ++s.count;
   }
@@ -81,14 +82,13 @@ class block_cache {
   block_cache& operator=(block_cache const&) = delete;
   ~block_cache() = default;
 
-  /// The thread's first block. False: there is no memory for a cache, or the thread is about to end.
-  [[nodiscard, gnu::noinline, gnu::cold]] static bool begin() noexcept {
+  /// The thread's first block. Null: there is no memory for a cache, or the program is about to end.
+  [[nodiscard, gnu::noinline, gnu::cold]] static block_cache* begin() noexcept {
     void* const memory = std::malloc(sizeof(block_cache));
-    if (!memory) return false;
+    if (!memory) return nullptr;
     auto* const fresh = ::new (memory) block_cache;
-    if (!thread_end<end>::note(fresh)) return std::free(memory), false;
-    mine = fresh;
-    return true;
+    if (!thread_end<end>::note(fresh)) return std::free(memory), nullptr;
+    return mine = fresh;
   }
 
   /// When the thread ends: frees what is left. Blocks that are given back even later are freed at once.

@@ -128,8 +128,8 @@ class caller : public waiter<P>, private context_guard::parked {
     });
   }
 
-  /// The same without a detour, where the thread is one of the executor's. Throws what a handler throws that the executor
-  /// calls at once; the caller is gone then.
+  /// The same without a detour, where the thread is one of the executor's. Throws what a handler throws that the
+  /// executor calls at once; the caller is gone then.
   template <class Executor, class Allocator>
   [[nodiscard]] bool dispatch_turn(Executor ex, Allocator const& allocator) {
     return asio_front::with_strand(ex, [&]<class Found>(Found const& found) {

@@ -24,8 +24,8 @@ class context_guard final : public pinned {
   /// A caller that waits on the context.
   class parked : public list_node {
    public:
-    /// The context is going: give up what belongs to it. Called with the guard's lock, which it may release; who unparks
-    /// waits until it has.
+    /// The context is going: give up what belongs to it. Called with the guard's lock, which it may release; who
+    /// unparks waits until it has.
     virtual void evict(std::unique_lock<std::mutex>& lock) noexcept = 0;
 
    protected:
@@ -150,8 +150,8 @@ class context_guard final : public pinned {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// Who hands over to the context now, from elsewhere, is waited for; from then on nobody does. Those who wait are evicted; those whose turn is posted are destroyed with the context's
-  /// queue.
+  /// Who hands over to the context now, from elsewhere, is waited for; from then on nobody does. Those who wait are
+  /// evicted; those whose turn is posted are destroyed with the context's queue.
   void shut_down() noexcept {
     if (is_going()) return;
     shut_down_.fetch_add(1, std::memory_order_acq_rel);

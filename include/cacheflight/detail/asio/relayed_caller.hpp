@@ -15,8 +15,8 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given up, and from
-/// there a dispatch to the handler's. Any executor will do for the second, also one that nothing can be posted to.
+/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given up, and
+/// from there a dispatch to the handler's. Any executor will do for the second, also one that nothing can be posted to.
 ///
 /// Either context may go. With the handler's, the handler goes. With the operation's, the handler is posted to its own
 /// executor directly; if nothing can be posted there, it goes.
