@@ -1061,6 +1061,7 @@ struct prompt_call final : cd::waiter<manual_platform> {
     if (!core_type::withdraw(*this)) core_type::finish(*this);
   }
   bool hand_over(waiters&) noexcept override {
+    if (refuse > 0) return --refuse, false;
     ++turns;
     if (meanwhile) std::exchange(meanwhile, nullptr)();
     return true;
@@ -1071,6 +1072,7 @@ struct prompt_call final : cd::waiter<manual_platform> {
     EXPECT_TRUE(core_type::arm(*this));
   }
   int turns = 0;
+  int refuse = 0;                   // how many hand-overs are refused
   std::function<void()> meanwhile;  // what other threads do during the hand-over
 };
 
@@ -1112,6 +1114,30 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   task->open_gate(false);
   front.pump();
   EXPECT_TRUE(other.failed_with<cacheflight::timeout_error>());
+}
+
+TEST(R33, a_refused_hand_over_that_runs_nobodys_code_is_tried_again_by_the_thread_that_keeps_time) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  call& other = front.run(flights, "k", {}, task);
+  prompt_call prompt;
+  prompt.join(flights, "k");
+  prompt.refuse = 2, front.refuse = 1;
+  task->value = 7;
+  task->open_gate(false);
+  EXPECT_EQ(keep_time(core), manual_clock::now() + 1ms) << "refused once more";
+  EXPECT_TRUE(front.ready.empty());
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job()) << "the other one";
+  EXPECT_FALSE(core.run_job());
+  manual_clock::advance(1ms);
+  EXPECT_EQ(prompt.turns, 0);
+  EXPECT_EQ(keep_time(core), manual_clock::time_point::max());
+  EXPECT_EQ(prompt.turns, 1);
+  front.pump();
+  EXPECT_EQ(other.value->number, 7);
 }
 
 TEST(R33, clear_releases_all_who_need_no_turn_then_tells_the_others_and_then_asks_to_stop) {
@@ -1356,6 +1382,36 @@ TEST(R20, the_earliest_deadline_counts_whichever_part_of_the_table_has_it) {
     }
     EXPECT_EQ(cd::access::core(flights).run_due(), manual_clock::time_point::max());
     EXPECT_EQ(flights.stats().timed_out, 8u);
+    front.pump();
+    for (auto const& t : tasks) t->value = 1, t->open_gate(false);
+  }
+}
+
+TEST(R20, there_may_be_any_number_of_deadlines) {
+  constexpr int many = 50;
+  for (bool const events : {false, true}) {
+    manual_group flights{events ? options().on_event([](cacheflight::event const&) {}) : options()};
+    auto& driver = cd::access::core(flights).driver();
+    hand_front front;
+    std::vector<task_ptr> tasks;
+    auto const start = manual_clock::now();
+    for (int i = 0; i < many; ++i)
+      front.run(flights, "k" + std::to_string(i), run_options().timeout((many + i + 1) * 1s),
+                tasks.emplace_back(make_task()));
+    EXPECT_EQ(driver.wake, start + (many + 1) * 1s);
+    for (int i = many; i > 0; --i) {
+      front.run(flights, "k0", run_options().wait_timeout(i * 1s), make_task());
+      EXPECT_EQ(driver.wake, start + i * 1s);
+    }
+    for (int i = 1; i <= many; ++i) {
+      pass(flights, 1s);
+      EXPECT_EQ(front.ready.size(), static_cast<std::size_t>(i));
+    }
+    EXPECT_EQ(flights.stats().timed_out, 0u);
+    for (int i = 1; i <= many; ++i) {
+      pass(flights, 1s);
+      EXPECT_EQ(flights.stats().timed_out, static_cast<std::uint64_t>(i));
+    }
     front.pump();
     for (auto const& t : tasks) t->value = 1, t->open_gate(false);
   }
