@@ -109,6 +109,10 @@ UNEVALUATED = {
 }
 # Numbers that depend on the machine: which mutants of them are equivalent does as well.
 LEFT_OUT = {"std_platform::shards"}
+# What happens at a fork() has tests of its own, in other processes than the suites run here.
+LEFT_OUT |= {"core::before_fork", "core::after_fork", "core::forget", "outcall::forget_others", "deadline_heap::clear"}
+LEFT_OUT |= {"thread_driver::before_fork", "thread_driver::after_fork"}
+LEFT_OUT |= {f"fork_handler::{f}" for f in ("fork_handler", "~fork_handler", "before_fork", "after_fork")}
 TIMES = re.compile(r"clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")
 # Names of what an expression statement may not consist of: a place to step, not an effect.
 NO_EFFECT = re.compile(r"P::point\(|\(void\)")
