@@ -1093,6 +1093,8 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   manual_clock::advance(500ms);
   (void)keep_time(core);
   EXPECT_EQ(impatient.turns, 1);
+  EXPECT_EQ(prompt.turns, 0);
+  EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
   manual_clock::advance(500ms);
   (void)keep_time(core);
   EXPECT_EQ(prompt.turns, 1);
@@ -1138,6 +1140,89 @@ TEST(R33, a_refused_hand_over_that_runs_nobodys_code_is_tried_again_by_the_threa
   EXPECT_EQ(prompt.turns, 1);
   front.pump();
   EXPECT_EQ(other.value->number, 7);
+}
+
+TEST(R33, a_flight_whose_callers_need_no_turns_leaves_nothing_to_helpers) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  prompt_call leader;
+  run_options opts;
+  opts.timeout(1s);
+  std::string key = "k";
+  auto const build = [](std::string& k) {
+    return new hand_front::hand_flight(std::move(k), typeid(answer), {}, make_task());
+  };
+  ASSERT_EQ(cd::access::enter(flights, key, leader, opts, typeid(answer), build), cd::admission::leads);
+  EXPECT_TRUE(core_type::arm(leader));
+  auto& flight = *leader.joined();
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(leader.turns, 1);
+  EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
+  EXPECT_FALSE(core.run_job());
+  core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R33, jobs_are_counted_from_when_the_first_was_left) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  front.run(flights, "k", run_options().wait_timeout(2s), task);
+  front.run(flights, "k", run_options().wait_timeout(1s), make_task());
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  auto const first = manual_clock::now();
+  EXPECT_EQ(core.oldest_job(), first);
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(core.oldest_job(), first);
+  // Two turns, and the stop request: who left last has ended the flight, and nobody else waits for that.
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(core.run_job());
+  EXPECT_FALSE(core.run_job());
+  EXPECT_EQ(front.ready.size(), 2u);
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
+}
+
+TEST(R33, a_stop_request_that_was_refused_is_left_to_helpers) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  front.run(flights, "k", {}, task);
+  hand_front::hand_flight::refuse_stops = 1;
+  flights.cancel("k");
+  EXPECT_EQ(keep_time(core), manual_clock::time_point::max());
+  EXPECT_FALSE(task->stop_requested);
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job());
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
+}
+
+TEST(R40, what_was_left_to_helpers_is_done_when_the_group_goes) {
+  int events = 0;
+  std::optional<manual_group> flights;
+  flights.emplace(
+      options().on_event([&](cacheflight::event const& e) { events += e.type == event_type::task_timed_out; }));
+  hand_front front;
+  auto const task = make_task();
+  front.run(*flights, "k", run_options().timeout(1s), task);
+  manual_clock::advance(1s);
+  (void)keep_time(cd::access::core(*flights));
+  EXPECT_EQ(events, 0);
+  flights.reset();
+  EXPECT_EQ(events, 1);
+  EXPECT_EQ(front.ready.size(), 1u);
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
 }
 
 TEST(R33, clear_releases_all_who_need_no_turn_then_tells_the_others_and_then_asks_to_stop) {
@@ -1223,27 +1308,29 @@ TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
 }
 
 TEST(R40, the_groups_destructor_waits_for_events_under_way_elsewhere) {
-  std::latch in_event(1), may_return(1);
-  std::atomic<bool> returned{false};
-  std::optional<manual_group> flights;
-  hand_front front;
-  auto const task = make_task();
-  flights.emplace(options().on_event([&](cacheflight::event const& e) {
-    if (e.type != event_type::task_resolved) return;
-    in_event.count_down();
-    may_return.wait();
-    returned = true;
-  }));
-  front.run(*flights, "k", {}, task);
-  task->value = 7;
-  std::thread settling([&] { task->open_gate(false); });
-  in_event.wait();
-  // The lock under which the destructor looks for what is under way is free again: let the event end.
-  checked_mutex::after_unlock = [&] { may_return.count_down(); };
-  flights.reset();
-  EXPECT_TRUE(returned);
-  settling.join();
-  front.pump();
+  for (int repeat = 0; repeat < 10; ++repeat) {  // in either part of the table, by chance
+    std::latch in_event(1), may_return(1);
+    std::atomic<bool> returned{false};
+    std::optional<manual_group> flights;
+    hand_front front;
+    auto const task = make_task();
+    flights.emplace(options().on_event([&](cacheflight::event const& e) {
+      if (e.type != event_type::task_resolved) return;
+      in_event.count_down();
+      may_return.wait();
+      returned = true;
+    }));
+    front.run(*flights, "k", {}, task);
+    task->value = 7;
+    std::thread settling([&] { task->open_gate(false); });
+    in_event.wait();
+    // The lock under which the destructor looks for what is under way is free again: let the event end.
+    checked_mutex::after_unlock = [&] { may_return.count_down(); };
+    flights.reset();
+    EXPECT_TRUE(returned);
+    settling.join();
+    front.pump();
+  }
 }
 
 TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
@@ -1256,7 +1343,9 @@ TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
       call& late = front.run(*flights, key, {}, make_task());
       EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
     }
+    int const started = manual_driver::ensured;
     call& late = front.run(*flights, "k", run_options().timeout(1s), make_task());
+    EXPECT_EQ(manual_driver::ensured, started);
     EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
     EXPECT_FALSE(flights->has("k"));
     EXPECT_EQ(flights->stats().misses, 1u);
