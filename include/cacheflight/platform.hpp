@@ -176,7 +176,7 @@ class thread_driver {
     std::thread keeper = std::move(thread_);
     if (keeper.joinable()) changed_.wait(lock, [&] { return done_ || lingers_; });
     for (helper* h = helpers_; h; h = h->next)
-      if (lingers_ || h->thread.get_id() == std::this_thread::get_id()) h->thread.detach();
+      if (h->thread.joinable() && (lingers_ || h->thread.get_id() == std::this_thread::get_id())) h->thread.detach();
     changed_.wait(lock, [&] { return lingers_ || nobody_to_join(); });
     std::unique_ptr<helper> const last = std::move(ended_);
     bool const lingers = lingers_;

@@ -1054,15 +1054,29 @@ TEST(R35, who_leaves_or_times_out_while_the_last_event_is_delivered_is_answered_
   EXPECT_EQ(flights->stats().cancelled, 0u);
 }
 
+/// Its turn runs nobody's code. It joins, and suspends.
+struct prompt_call final : cd::waiter<manual_platform> {
+  prompt_call() : waiter(true) {}
+  ~prompt_call() override {
+    if (!core_type::withdraw(*this)) core_type::finish(*this);
+  }
+  bool hand_over(waiters&) noexcept override {
+    if (refuse > 0) return --refuse, false;
+    ++turns;
+    if (meanwhile) std::exchange(meanwhile, nullptr)();
+    return true;
+  }
+  void join(manual_group& flights, std::string key, run_options opts = {}) {
+    auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
+    EXPECT_EQ(cd::access::enter(flights, key, *this, opts, typeid(answer), build), cd::admission::joined);
+    EXPECT_TRUE(core_type::arm(*this));
+  }
+  int turns = 0;
+  int refuse = 0;                   // how many hand-overs are refused
+  std::function<void()> meanwhile;  // what other threads do during the hand-over
+};
+
 TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
-  struct prompt_call final : cd::waiter<manual_platform> {
-    prompt_call() : waiter(true) {}
-    ~prompt_call() override {
-      if (!core_type::withdraw(*this)) core_type::finish(*this);
-    }
-    bool hand_over(waiters&) noexcept override { return ++turns, true; }
-    int turns = 0;
-  };
   std::vector<event_type> events;
   manual_group flights{options().on_event([&](cacheflight::event const& e) {
     expect_unlocked("an event");
@@ -1073,18 +1087,14 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   auto const task = make_task();
   call& other = front.run(flights, "k", run_options().timeout(1s), task);
   prompt_call prompt, impatient;
-  run_options opts;
-  std::string key = "k";
-  auto const build = [](std::string&) -> hand_front::hand_flight* { return nullptr; };
-  EXPECT_EQ(cd::access::enter(flights, key, prompt, opts, typeid(answer), build), cd::admission::joined);
-  EXPECT_TRUE(core_type::arm(prompt));
-  opts.wait_timeout(500ms);
-  EXPECT_EQ(cd::access::enter(flights, key, impatient, opts, typeid(answer), build), cd::admission::joined);
-  EXPECT_TRUE(core_type::arm(impatient));
+  prompt.join(flights, "k");
+  impatient.join(flights, "k", run_options().wait_timeout(500ms));
   auto const before = events.size();
   manual_clock::advance(500ms);
   (void)keep_time(core);
   EXPECT_EQ(impatient.turns, 1);
+  EXPECT_EQ(prompt.turns, 0);
+  EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
   manual_clock::advance(500ms);
   (void)keep_time(core);
   EXPECT_EQ(prompt.turns, 1);
@@ -1108,22 +1118,167 @@ TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_th
   EXPECT_TRUE(other.failed_with<cacheflight::timeout_error>());
 }
 
+TEST(R33, a_refused_hand_over_that_runs_nobodys_code_is_tried_again_by_the_thread_that_keeps_time) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  call& other = front.run(flights, "k", {}, task);
+  prompt_call prompt;
+  prompt.join(flights, "k");
+  prompt.refuse = 2, front.refuse = 1;
+  task->value = 7;
+  task->open_gate(false);
+  EXPECT_EQ(keep_time(core), manual_clock::now() + 1ms) << "refused once more";
+  EXPECT_TRUE(front.ready.empty());
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job()) << "the other one";
+  EXPECT_FALSE(core.run_job());
+  manual_clock::advance(1ms);
+  EXPECT_EQ(prompt.turns, 0);
+  EXPECT_EQ(keep_time(core), manual_clock::time_point::max());
+  EXPECT_EQ(prompt.turns, 1);
+  front.pump();
+  EXPECT_EQ(other.value->number, 7);
+}
+
+TEST(R33, a_flight_whose_callers_need_no_turns_leaves_nothing_to_helpers) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  prompt_call leader;
+  run_options opts;
+  opts.timeout(1s);
+  std::string key = "k";
+  auto const build = [](std::string& k) {
+    return new hand_front::hand_flight(std::move(k), typeid(answer), {}, make_task());
+  };
+  ASSERT_EQ(cd::access::enter(flights, key, leader, opts, typeid(answer), build), cd::admission::leads);
+  EXPECT_TRUE(core_type::arm(leader));
+  auto& flight = *leader.joined();
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(leader.turns, 1);
+  EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
+  EXPECT_FALSE(core.run_job());
+  core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R33, jobs_are_counted_from_when_the_first_was_left) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  front.run(flights, "k", run_options().wait_timeout(2s), task);
+  front.run(flights, "k", run_options().wait_timeout(1s), make_task());
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  auto const first = manual_clock::now();
+  EXPECT_EQ(core.oldest_job(), first);
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(core.oldest_job(), first);
+  // Two turns, and the stop request: who left last has ended the flight, and nobody else waits for that.
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(core.run_job());
+  EXPECT_FALSE(core.run_job());
+  EXPECT_EQ(front.ready.size(), 2u);
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
+}
+
+TEST(R33, a_stop_request_that_was_refused_is_left_to_helpers) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  auto const task = make_task();
+  front.run(flights, "k", {}, task);
+  hand_front::hand_flight::refuse_stops = 1;
+  flights.cancel("k");
+  EXPECT_EQ(keep_time(core), manual_clock::time_point::max());
+  EXPECT_FALSE(task->stop_requested);
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job());
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
+}
+
+TEST(R40, what_was_left_to_helpers_is_done_when_the_group_goes) {
+  int events = 0;
+  std::optional<manual_group> flights;
+  flights.emplace(
+      options().on_event([&](cacheflight::event const& e) { events += e.type == event_type::task_timed_out; }));
+  hand_front front;
+  auto const task = make_task();
+  front.run(*flights, "k", run_options().timeout(1s), task);
+  manual_clock::advance(1s);
+  (void)keep_time(cd::access::core(*flights));
+  EXPECT_EQ(events, 0);
+  flights.reset();
+  EXPECT_EQ(events, 1);
+  EXPECT_EQ(front.ready.size(), 1u);
+  EXPECT_TRUE(task->stop_requested);
+  front.pump();
+  task->value = 1;
+  task->open_gate(false);
+}
+
+TEST(R33, clear_releases_all_who_need_no_turn_then_tells_the_others_and_then_asks_to_stop) {
+  hand_front front;
+  std::vector<task_ptr> const tasks{make_task(), make_task(), make_task()};
+  std::vector<prompt_call> prompt(3);
+  int events = 0, hand_overs = 0;
+  auto const expect_in_order = [&] {
+    for (prompt_call const& one : prompt) EXPECT_EQ(one.turns, 1);
+    for (task_ptr const& task : tasks) EXPECT_FALSE(task->stop_requested);
+  };
+  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::task_cancelled) return;
+    expect_in_order();
+    EXPECT_EQ(front.ready.size(), std::size_t(++events)) << "the flight's own callers come before its event";
+  })};
+  for (std::size_t i = 0; i < 3; ++i) {
+    front.run(flights, std::to_string(i), {}, tasks[i]);
+    prompt[i].join(flights, std::to_string(i));
+  }
+  front.on_hand_over = [&] { ++hand_overs, expect_in_order(); };
+  flights.clear();
+  EXPECT_EQ(hand_overs, 1);
+  EXPECT_EQ(events, 3);
+  front.pump();
+  for (task_ptr const& task : tasks) {
+    EXPECT_TRUE(task->stop_requested);
+    task->value = 1;
+    task->open_gate(false);
+  }
+}
+
 TEST(R33, a_flight_whose_last_reference_is_the_timekeepers_is_destroyed_by_a_helper) {
   manual_group flights;
   auto& core = cd::access::core(flights);
   hand_front front;
-  auto const task = make_task();  // its sentinel, and the flight's destructor, must not run on that thread
-  front.run(flights, "k", run_options().timeout(1s), task);
-  front.on_hand_over = [&] {
-    // What another thread may do meanwhile: the caller goes on, the task unwinds.
-    on_time_thread = false;
-    front.pump();
+  auto const task = make_task();
+  front.run(flights, "k", {}, task);
+  prompt_call impatient;
+  impatient.join(flights, "k", run_options().wait_timeout(1s));
+  impatient.meanwhile = [&] {
+    on_time_thread = false;  // it is another one that has the task unwind and the callers go on
     task->value = 1;
     task->open_gate(false);
+    front.pump();
+    core_type::finish(impatient);
+    on_time_thread = true;
   };
-  pass(flights, 1s);
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(impatient.turns, 1);
+  EXPECT_EQ(task.use_count(), 2) << "the flight has one";
+  EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  EXPECT_TRUE(core.run_job());
+  EXPECT_EQ(task.use_count(), 1);
   EXPECT_FALSE(core.run_job());
-  EXPECT_EQ(flights.stats().detached, 0u);
 }
 
 TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
@@ -1153,27 +1308,29 @@ TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
 }
 
 TEST(R40, the_groups_destructor_waits_for_events_under_way_elsewhere) {
-  std::latch in_event(1), may_return(1);
-  std::atomic<bool> returned{false};
-  std::optional<manual_group> flights;
-  hand_front front;
-  auto const task = make_task();
-  flights.emplace(options().on_event([&](cacheflight::event const& e) {
-    if (e.type != event_type::task_resolved) return;
-    in_event.count_down();
-    may_return.wait();
-    returned = true;
-  }));
-  front.run(*flights, "k", {}, task);
-  task->value = 7;
-  std::thread settling([&] { task->open_gate(false); });
-  in_event.wait();
-  // The lock under which the destructor looks for what is under way is free again: let the event end.
-  checked_mutex::after_unlock = [&] { may_return.count_down(); };
-  flights.reset();
-  EXPECT_TRUE(returned);
-  settling.join();
-  front.pump();
+  for (int repeat = 0; repeat < 10; ++repeat) {  // in either part of the table, by chance
+    std::latch in_event(1), may_return(1);
+    std::atomic<bool> returned{false};
+    std::optional<manual_group> flights;
+    hand_front front;
+    auto const task = make_task();
+    flights.emplace(options().on_event([&](cacheflight::event const& e) {
+      if (e.type != event_type::task_resolved) return;
+      in_event.count_down();
+      may_return.wait();
+      returned = true;
+    }));
+    front.run(*flights, "k", {}, task);
+    task->value = 7;
+    std::thread settling([&] { task->open_gate(false); });
+    in_event.wait();
+    // The lock under which the destructor looks for what is under way is free again: let the event end.
+    checked_mutex::after_unlock = [&] { may_return.count_down(); };
+    flights.reset();
+    EXPECT_TRUE(returned);
+    settling.join();
+    front.pump();
+  }
 }
 
 TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
@@ -1186,7 +1343,9 @@ TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
       call& late = front.run(*flights, key, {}, make_task());
       EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
     }
+    int const started = manual_driver::ensured;
     call& late = front.run(*flights, "k", run_options().timeout(1s), make_task());
+    EXPECT_EQ(manual_driver::ensured, started);
     EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
     EXPECT_FALSE(flights->has("k"));
     EXPECT_EQ(flights->stats().misses, 1u);
@@ -1312,6 +1471,36 @@ TEST(R20, the_earliest_deadline_counts_whichever_part_of_the_table_has_it) {
     }
     EXPECT_EQ(cd::access::core(flights).run_due(), manual_clock::time_point::max());
     EXPECT_EQ(flights.stats().timed_out, 8u);
+    front.pump();
+    for (auto const& t : tasks) t->value = 1, t->open_gate(false);
+  }
+}
+
+TEST(R20, there_may_be_any_number_of_deadlines) {
+  constexpr int many = 50;
+  for (bool const events : {false, true}) {
+    manual_group flights{events ? options().on_event([](cacheflight::event const&) {}) : options()};
+    auto& driver = cd::access::core(flights).driver();
+    hand_front front;
+    std::vector<task_ptr> tasks;
+    auto const start = manual_clock::now();
+    for (int i = 0; i < many; ++i)
+      front.run(flights, "k" + std::to_string(i), run_options().timeout((many + i + 1) * 1s),
+                tasks.emplace_back(make_task()));
+    EXPECT_EQ(driver.wake, start + (many + 1) * 1s);
+    for (int i = many; i > 0; --i) {
+      front.run(flights, "k0", run_options().wait_timeout(i * 1s), make_task());
+      EXPECT_EQ(driver.wake, start + i * 1s);
+    }
+    for (int i = 1; i <= many; ++i) {
+      pass(flights, 1s);
+      EXPECT_EQ(front.ready.size(), static_cast<std::size_t>(i));
+    }
+    EXPECT_EQ(flights.stats().timed_out, 0u);
+    for (int i = 1; i <= many; ++i) {
+      pass(flights, 1s);
+      EXPECT_EQ(flights.stats().timed_out, static_cast<std::uint64_t>(i));
+    }
     front.pump();
     for (auto const& t : tasks) t->value = 1, t->open_gate(false);
   }

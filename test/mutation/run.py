@@ -23,7 +23,7 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
-STILL = 0.5  # seconds without a thread that could run: it hangs
+STILL = 0.5  # seconds without a thread that could run: it hangs; more if it is still for long without any mutant
 
 
 def arguments():
@@ -64,6 +64,7 @@ class Suite:
         self.name, _, command = text.partition("=")
         self.command = shlex.split(command)
         self.reached, self.limit = set(), 60.0  # seconds of processor time
+        self.still, self.stillest = 10.0, 0.0
 
     def run(self, number, extra={}):
         """None if it passed, else why it failed; and the seconds it took."""
@@ -110,7 +111,9 @@ class Suite:
                 return "endless"
             if now and (now[1] != ticks or now[0] - {"S"}):
                 ticks, since = now[1], time.monotonic()
-            elif time.monotonic() - since > STILL:
+                continue
+            self.stillest = max(self.stillest, time.monotonic() - since)
+            if time.monotonic() - since > self.still:
                 process.kill()
                 process.wait()
                 return "hang"
@@ -130,6 +133,7 @@ class Suite:
             self.reached = {int(line) for line in file.read().split()}
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self.limit = 0.4 + 3 * cpu
+        self.still = max(STILL, 2 * self.stillest)
         print(f"{self.name}: {seconds:.2f} s, comes across {len(self.reached)} mutants")
 
 

@@ -21,12 +21,14 @@ class Bug:
 CORE = "detail/core.hpp"
 UNLINK = (CORE, "s.table.unlink(f);")
 DETACHED = "--s.detached;"
-SETTLED = "«end = close(s, f, why);»\n        if (f.threw())"
+SETTLED = "«close(s, f, why);»\n        tells = f.emitting_ == 0;"
 THROUGH = "if («!events») (void)release_batch"
 ALONE = "(«own || !events»)"
 SOLE = "f.references_.load(std::memory_order_acquire) == 2"
 LATER = "for (bool through = false; !through;) {"
-ENDS = "{&f, «f.emitting_ == 0»}"
+RELEASED = "«release_waiters(s, f);»\n    if (std::optional<outcall> delivery; end.event"
+OVERDUE = "if (!leave_to_helpers(s, end)) retain(*f);"
+PROMPT = "if (doomed) release_prompt(s, *f);"
 ROOM = "fresh.flight_ ? claim_key() : has_room()"
 
 BUGS = [
@@ -158,8 +160,8 @@ BUGS = [
                 DETACHED,
                 """$OLD
         if (BUG) {
-          f.value_ = std::move(value);
-          f.exception_ = std::move(exception);
+          if (why == cause::rejected) std::destroy_at(&f.value_), std::construct_at(&f.exception_, std::move(exception));
+          else f.value_ = std::move(value);
           f.why_ = why;
         }""",
             )
@@ -174,7 +176,7 @@ BUGS = [
                 SETTLED,
                 """if (BUG && why == cause::rejected) {
           try {
-            std::rethrow_exception(f.exception_);
+            std::rethrow_exception(exception);
           } catch (timeout_error const&) {
             why = cause::timed_out;
           } catch (...) {
@@ -200,7 +202,7 @@ BUGS = [
         [
             (
                 CORE,
-                "f.next_in_bucket = std::exchange(s.unstopped, &f);",
+                "s.unstopped.push(f);",
                 "if (BUG) return owner.release(), release(f);\n      $OLD",
             )
         ],
@@ -224,7 +226,7 @@ BUGS = [
             (
                 CORE,
                 LATER,
-                """if (BUG) {
+                """if (BUG && !OnlyPrompt) {
       waiter_type* all[64];
       std::size_t count = 0;
       {
@@ -245,12 +247,12 @@ BUGS = [
     Bug(
         "one_leaves_and_all_are_cancelled",
         "one waiter's stop request ends the work for all",
-        [(CORE, "«f.waiters_ == 0» ? doom(s, f, cause::cancelled)", "BUG || $OLD")],
+        [(CORE, "open && «f.waiters_ == 0» ? doom(s, f, cause::cancelled)", "BUG || $OLD")],
     ),
     Bug(
         "the_last_leaver_does_not_stop_the_task",
         "work that nobody waits for goes on, and keeps its key",
-        [(CORE, "return f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};", "if (BUG && how == departure::left) return closing{};\n    $OLD")],
+        [(CORE, "return open && f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};", "if (BUG && how == departure::left) return closing{};\n    $OLD")],
     ),
     Bug(
         "the_last_leaver_closes_in_a_second_step",
@@ -265,16 +267,17 @@ BUGS = [
                 CORE,
                 "end = depart(s, *w.flight_, w, departure::left, leaver);",
                 """flight_type& f = *w.flight_;
-      if (BUG) ++f.waiters_;
+      bool const later = BUG && f.open();
+      if (later) ++f.waiters_;
       $OLD
-      if (BUG && --f.waiters_ == 0) {
+      if (later && --f.waiters_ == 0) {
         late = &f;
         retain(f);
       }""",
             ),
             (
                 CORE,
-                "give_turns(s, leaver);\n    owner.release();",
+                "give_turns(s, leaver);\n    conclude(end);\n    owner.release();",
                 """if (late) {
       P::point(core_step::leave);
       closing then;
@@ -293,7 +296,7 @@ BUGS = [
     Bug(
         "leaves_again_after_it_was_released",
         "a cancel that comes after the caller has left takes it out of the list twice",
-        [(CORE, "!w.queued_ || !w.flight_->open()", "!BUG && ($OLD)")],
+        [(CORE, "if («!w.queued_») return;", "!BUG && ($OLD)")],
     ),
     Bug(
         "a_throwing_callback_leaks_a_waiter",
@@ -311,7 +314,7 @@ BUGS = [
     Bug(
         "a_cancel_before_the_first_step_hangs_the_waiters",
         "only a task that runs wakes who waits for it",
-        [(CORE, ENDS, "!(BUG && doomed(why) && !(f.stop_ & flight_type::stoppable)) && ($OLD)")],
+        [(CORE, RELEASED, "if (!(BUG && !(f.stop_ & flight_type::stoppable))) { $OLD }")],
     ),
     Bug(
         "a_cancelled_task_is_started",
@@ -349,8 +352,9 @@ BUGS = [
         "a_failed_task_is_asked_to_stop",
         "every end of a flight is announced to its task, doom or not",
         [
-            (CORE, SETTLED, "$OLD\n        if (BUG && (f.stop_ & flight_type::stoppable) && why == cause::resolved) retain(f), end.stop = true;"),
-            (CORE, "release(f, end.announce ? 2 : 1);", "if (BUG && end.stop) ask_to_stop(f);\n    $OLD"),
+            (CORE, "bool sole = false;", "bool asks = false;\n    $OLD"),
+            (CORE, SETTLED, "$OLD\n        if (BUG && (f.stop_ & flight_type::stoppable) && why == cause::resolved) retain(f), asks = true;"),
+            (CORE, "release(f, tells ? 2 : 1);", "if (asks) ask_to_stop(f);\n    $OLD"),
         ],
     ),
     Bug(
@@ -361,7 +365,7 @@ BUGS = [
     Bug(
         "clear_misses_the_last_shard",
         "one part of the table is not looked at",
-        [(CORE, "flight_type* cleared = nullptr;\n      P::point", "if (BUG && i + 1 == count_) break;\n      $OLD")],
+        [(CORE, "P::point(core_step::clear);", "if (BUG && i + 1 == count_) break;\n      $OLD")],
     ),
     # ---- time: rules 17 and 18
     Bug(
@@ -383,7 +387,7 @@ BUGS = [
         "only_one_deadline_fires_at_a_time",
         "the rest waits until the thread happens to wake again",
         [
-            (CORE, "conclude(end);\n      give_turns(s, leaver);", "$OLD\n      if (BUG) return time_point::max();")
+            (CORE, "release_unseen(s, *f);", "$OLD\n      if (BUG) return (time_point::max)();")
         ],
     ),
     Bug(
@@ -399,7 +403,7 @@ BUGS = [
                 CORE,
                 "++s.hits;",
                 """$OLD
-        if (BUG && c.timeout != no_limit) {
+        if (BUG && c.timeout != no_limit && s.deadlines.has_room(1)) {
           s.deadlines.remove(*f);
           s.deadlines.push(deadline_after(now, c.timeout), *f);
         }""",
@@ -412,8 +416,8 @@ BUGS = [
         [
             (
                 CORE,
-                "end = depart(s, *w.flight_, w, departure::wait_timed_out, leaver);",
-                "if (BUG) end = doom(s, *w.flight_, cause::timed_out);\n          else $OLD",
+                "end = depart(s, *f, w, departure::wait_timed_out, w.prompt_ ? leaver : s.turns);",
+                "if (BUG && f->open()) end = doom(s, *f, cause::timed_out), doomed = true;\n          else $OLD",
             )
         ],
     ),
@@ -423,10 +427,95 @@ BUGS = [
         [
             (
                 "platform.hpp",
-                "time_point const next = work.run_due();",
-                "$OLD\n      if (BUG) wake_.store(time_point::max(), std::memory_order_release);",
+                "time_point next = work.run_due();",
+                "$OLD\n      if (BUG) wake_.store((time_point::max)(), std::memory_order_release);",
             )
         ],
+    ),
+    # ---- time is kept by a thread that runs nobody else's code: rule 33
+    Bug(
+        "the_thread_that_keeps_time_delivers_an_event",
+        "while the user's callback runs no deadline fires",
+        [
+            (CORE, "bool doomed = false;", "bool delivers = false;\n      $OLD"),
+            (CORE, OVERDUE, "if (BUG) delivers = std::exchange(end.event, false);\n        $OLD"),
+            (
+                CORE,
+                PROMPT,
+                """$OLD
+      if (std::optional<outcall> delivery; delivers && begin_outcall(s, delivery)) s.owner->deliver_last(*f, *delivery);""",
+            ),
+        ],
+    ),
+    Bug(
+        "the_thread_that_keeps_time_makes_callers_turns",
+        "while the user's coroutine runs no deadline fires",
+        [
+            (CORE, "departure::wait_timed_out, «w.prompt_» ? leaver : s.turns);", "BUG || $OLD"),
+            (CORE, PROMPT, "if (BUG && doomed) release_waiters(s, *f);\n      else $OLD"),
+        ],
+    ),
+    Bug(
+        "the_thread_that_keeps_time_destroys_the_flight",
+        "while the destructor of the user's task or key runs no deadline fires",
+        [(CORE, "release_unseen(s, *f);", "if (BUG) release(*f);\n      else $OLD")],
+    ),
+    Bug(
+        "the_thread_that_keeps_time_asks_the_task_to_stop",
+        "while the user's stop callback runs no deadline fires",
+        [
+            (CORE, "bool doomed = false;", "bool asks = false;\n      $OLD"),
+            (CORE, OVERDUE, "if (BUG) asks = std::exchange(end.stop, false);\n        $OLD"),
+            (CORE, PROMPT, "$OLD\n      if (asks) ask_to_stop(*f);"),
+        ],
+    ),
+    # ---- queued tasks: rule 34
+    Bug(
+        "a_queued_task_begins_after_its_flight_has_ended",
+        "work that nobody waits for is done when its turn in the queue comes",
+        [("detail/work.hpp", "if («core_type::may_start(*held)») held->run(nullptr);", "BUG || $OLD")],
+    ),
+    # ---- leaving is at once: rule 35
+    Bug(
+        "a_doomed_flights_event_before_its_callers",
+        "who was cancelled or timed out waits for the user's callback",
+        [
+            (
+                CORE,
+                RELEASED,
+                """if (BUG) {
+      if (std::optional<outcall> early; end.event && begin_outcall(s, early)) s.owner->deliver_last(f, *early);
+      end.event = false;
+    }
+    $OLD""",
+            )
+        ],
+    ),
+    Bug(
+        "nobody_leaves_a_flight_that_has_settled",
+        "who is stopped while the last event is delivered waits for the user's callback",
+        [(CORE, "if («!w.queued_») return;", "$OLD || (BUG && !w.flight_->open())")],
+    ),
+    Bug(
+        "callers_who_need_no_turn_wait_for_others_turns",
+        "a blocked caller is behind a coroutine of the same flight that does not suspend",
+        [(CORE, "if («w.prompt_ && f.turns_») f.queue_.push_front(w);", "!BUG && $OLD")],
+    ),
+    # ---- the group's destructor: rule 40
+    Bug(
+        "events_after_the_group",
+        "a callback uses what was destroyed together with the group",
+        [(CORE, "shards_[i].silent = true;", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "the_destructor_does_not_wait_for_callbacks",
+        "a callback that was under way on another thread uses what was destroyed together with the group",
+        [(CORE, "driver_.await([this] { return nothing_under_way(); });", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "a_call_leads_while_the_group_goes",
+        "its flight is cancelled by nobody",
+        [(CORE, "if («s.gone») return {admission::group_gone};", "!BUG && $OLD")],
     ),
     # ---- limits: rule 21
     Bug(
@@ -459,8 +548,8 @@ BUGS = [
         "last_event_after_the_waiters",
         "a caller that returned does not see its flight in the log",
         [
-            (CORE, "if (end.announce) {\n      «if (events) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n      $OLD"),
-            (CORE, "owner;\n    «if (owner.events_) owner.emit_end(f);»", "if (BUG) release_waiters(f);\n    $OLD"),
+            (CORE, "if (delivery) owner.deliver_last(f, *delivery);", "if (BUG && delivery) release_waiters(s, f);\n    $OLD"),
+            (CORE, "if (!silent) owner.deliver_last(f, delivery);", "if (BUG) release_waiters(s, f);\n    $OLD"),
         ],
     ),
     Bug(
@@ -474,14 +563,17 @@ BUGS = [
         "hit_after_the_last_event",
         "nobody waits for a hit that is being delivered",
         [
-            (CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD } else if (events_) retain(*f);"),
-            (CORE, "return {admission::joined, end_delivery(*f, w, c.ready_to_suspend)};", "if (BUG) return release(*f), entry{admission::joined};\n        $OLD"),
+            (CORE, "++f->emitting_;", "if (!BUG) { $OLD } else retain(*f);"),
+            (CORE, "return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};", "if (BUG) return delivery.end(), release(*f), entry{admission::joined};\n        $OLD"),
         ],
     ),
     Bug(
         "the_end_announced_while_an_event_is_delivered",
         "task_resolved overtakes task_started",
-        [(CORE, ENDS, "BUG || ($OLD)")],
+        [
+            (CORE, "tells = «f.emitting_ == 0»;", "BUG || $OLD"),
+            (CORE, "bool const other_event = «f.emitting_ != 0»;", "!BUG && $OLD"),
+        ],
     ),
     Bug(
         "the_end_of_a_delivery_checked_in_two_steps",
@@ -506,12 +598,12 @@ BUGS = [
         "a_hit_begins_to_be_delivered_after_the_join",
         "the flight closes in between, and its end overtakes the hit",
         [
-            (CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD }"),
+            (CORE, "++f->emitting_;", "if (!BUG) { $OLD }"),
             (
                 CORE,
-                "std::size_t const waiters = f->waiters_;\n        «lock.unlock();»",
+                "std::size_t const waiters = f->waiters_;\n        outcall delivery(s);\n        «lock.unlock();»",
                 """$OLD
-        if (BUG && events_) {
+        if (BUG) {
           std::scoped_lock again(s.mutex);
           ++f->emitting_;
         }""",
@@ -522,7 +614,7 @@ BUGS = [
     Bug(
         "a_hit_is_delivered_and_was_never_begun",
         "the count of deliveries under way is one too low, and the end comes during another one, or never",
-        [(CORE, "if (events_) ++f->emitting_;", "if (!BUG) { $OLD }")],
+        [(CORE, "++f->emitting_;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "a_joiners_metadata_on_the_flights_events",
@@ -547,7 +639,7 @@ BUGS = [
             (
                 CORE,
                 "std::size_t const waiters = f->waiters_;",
-                "$OLD\n        if (BUG && events_) emit(event_type::hit, f->key(), f->id_, waiters, {}, no_error, *c.metadata);",
+                "$OLD\n        if (BUG) deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, *c.metadata);",
             )
         ],
     ),
@@ -607,9 +699,9 @@ BUGS = [
         "touches_the_core_after_a_joiner_was_armed",
         "the joiner has gone on, and the group with it, when its deadline is told to the driver",
         [
-            (CORE, "bool const armed = arms && «wait_until == time_point::max()»", "(BUG || $OLD)"),
+            (CORE, "bool const armed = arms && «wait_until == (time_point::max)()»", "(BUG || $OLD)"),
             (CORE, "if (armed) return {admission::joined, true};", "if (!BUG) { $OLD }"),
-            (CORE, "if (!events_) return {admission::joined};", "if (BUG && armed) return {admission::joined, true};\n        $OLD"),
+            (CORE, "arm_deadline(wait_until);\n          «return {admission::joined};»", "if (BUG && armed) return {admission::joined, true};\n        $OLD"),
         ],
         by_schedule=True,
     ),
@@ -631,7 +723,7 @@ BUGS = [
     Bug(
         "the_core_is_read_after_the_flight_was_given_away",
         "the caller whose flight it was has destroyed the group",
-        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && end.announce && owner.events_) owner.emit_end(f);\n    $OLD")],
+        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && tells && owner.events_) owner.deliver_last(f, *delivery);\n    $OLD")],
         by_schedule=True,
     ),
     Bug(
@@ -683,7 +775,7 @@ BUGS = [
     Bug(
         "a_flight_is_never_freed",
         "the reference of a caller that left is not given back",
-        [(CORE, "w.left_ = how;", "$OLD\n    if (BUG) retain(f);")],
+        [(CORE, "if (!doomed(f.why())) w.left_ = how;", "$OLD\n    if (BUG) retain(f);")],
     ),
     Bug(
         "a_flight_is_freed_too_early",
@@ -693,7 +785,7 @@ BUGS = [
     Bug(
         "the_group_is_destroyed_without_clear",
         "its callers wait for ever",
-        [(CORE, "«doom_all();»\n    gone_", "if (!BUG) { $OLD }")],
+        [(CORE, "doom_all(true);", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "the_group_takes_its_shards_along",

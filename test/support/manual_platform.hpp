@@ -79,6 +79,7 @@ class manual_driver {
     ++ensured;
   }
   void arm(manual_clock::time_point when) noexcept {
+    if (checked_mutex::held_here()) ADD_FAILURE() << "a driver is told under a lock of ours";  // it has one of its own
     if (when < wake) wake = when;
   }
   void rouse(work_type& work, manual_clock::time_point when) {

@@ -49,6 +49,19 @@ TEST_F(list_of_items, keeps_the_order_of_push_back) {
   EXPECT_TRUE(first.empty());
 }
 
+TEST_F(list_of_items, push_front_puts_before_all_others) {
+  first.push_front(items[2]);
+  first.push_back(items[3]);
+  first.push_front(items[1]);
+  first.push_front(items[0]);
+  EXPECT_EQ(&first.front(), &items[0]);
+  items[2].unlink();
+  items[1].unlink();
+  first.push_back(items[4]);
+  EXPECT_EQ(drained(first), (std::vector{0, 3, 4}));
+  EXPECT_TRUE(first.empty());
+}
+
 TEST_F(list_of_items, unlinks_first_middle_and_last) {
   for (item& i : items) first.push_back(i);
   items[0].unlink();

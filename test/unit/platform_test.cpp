@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -394,7 +395,7 @@ TEST(thread_driver, R33_a_helper_that_cannot_be_started_is_tried_again) {
   script work([&](int number) {
     if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
     memory::mine.none = number <= 3;
-    if (number <= 3) ++refused;
+    if (memory::mine.none) ++refused;
     return nothing;
   });
   driver timer;
@@ -405,18 +406,151 @@ TEST(thread_driver, R33_a_helper_that_cannot_be_started_is_tried_again) {
   EXPECT_EQ(work.references(), 0);
 }
 
-TEST(thread_driver, R33_an_idle_helper_ends) {
-  std::latch done(1);
+TEST(thread_driver, R33_an_idle_helper_ends_and_another_is_started_when_there_is_something_to_do) {
+  std::latch done(1), done_again(1);
+  std::atomic<bool> again{false};
   script work([&](int number) {
     if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
+    if (again.exchange(false)) work.leave_to_helpers([&] { done_again.count_down(); });
     return nothing;
   });
+  work.at_most(1);
   driver timer;
   timer.ensure(work);
   done.wait();
   work.wait_until_released(1);  // the thread that keeps time
+  again = true;
+  timer.arm(clock_type::now());
+  done_again.wait();
   timer.close();
   EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_an_idle_helper_takes_the_next_job_and_one_that_is_held_up_none) {
+  constexpr int jobs = 20;
+  std::mutex guard;
+  std::set<std::thread::id> threads;
+  std::atomic<bool> wanted{false};
+  std::function<void()> job;
+  script work([&](int) {
+    if (wanted.exchange(false)) work.leave_to_helpers(job);
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  auto const leave = [&](std::function<void()> what) {
+    job = std::move(what);
+    wanted = true;
+    timer.arm(clock_type::now());
+  };
+  for (int i = 0; i < jobs; ++i) {
+    std::latch done(1);
+    leave([&] {
+      {
+        std::scoped_lock const lock(guard);
+        threads.insert(std::this_thread::get_id());
+      }
+      done.count_down();
+    });
+    done.wait();
+    for (int n = 0; n < 100; ++n) std::this_thread::yield();  // most likely idle by now
+  }
+  EXPECT_LT(threads.size(), jobs / 2u);
+  std::latch held_up(1), released(1), done(1);
+  leave([&] {
+    held_up.count_down();
+    released.wait();
+  });
+  held_up.wait();
+  leave([&] { done.count_down(); });
+  done.wait();
+  released.count_down();
+  timer.close();
+}
+
+TEST(thread_driver, R33_closing_waits_for_a_helper) {
+  std::latch working(1), closing(1);
+  bool finished = false;  // no atomic: `close` must order it
+  script work([&](int number) {
+    if (number != 1) return nothing;
+    work.leave_to_helpers([&] {
+      working.count_down();
+      closing.wait();
+      for (int i = 0; i < 1'000; ++i) std::this_thread::yield();
+      finished = true;
+    });
+    return nothing;
+  });
+  driver timer;
+  timer.ensure(work);
+  working.wait();
+  closing.count_down();
+  timer.close();
+  EXPECT_TRUE(finished);
+  EXPECT_EQ(work.references(), 0);
+}
+
+TEST(thread_driver, R33_lingers_with_a_helper_that_is_held_up) {
+  std::latch working(1), closed(1);
+  std::atomic<bool> may_end{false};
+  script work([&](int number) {
+    if (number == 1)
+      work.leave_to_helpers([&] {
+        working.count_down();
+        closed.wait();
+      });
+    return may_end ? nothing : clock_type::now() + 1h;
+  });
+  driver timer;
+  timer.ensure(work);
+  working.wait();
+  timer.close();  // returns
+  closed.count_down();
+  work.wait_until_released(1);  // the helper has ended by itself
+  may_end = true;
+  timer.arm(clock_type::now());
+  work.wait_until_released();
+}
+
+TEST(thread_driver, R40_waits_until_it_is_told) {
+  driver timer;
+  std::latch looked(1);
+  std::atomic<bool> over{false}, first{true};
+  std::thread teller([&] {
+    looked.wait();
+    over = true;
+    timer.tell();
+  });
+  timer.await([&] {
+    if (first.exchange(false)) looked.count_down();
+    return over.load();
+  });
+  EXPECT_TRUE(over);
+  if (first.exchange(false)) looked.count_down();
+  teller.join();
+}
+
+TEST(thread_driver, R33_may_be_closed_while_a_helper_is_started) {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::latch working(1), closing(1), may_end(1);
+    script work([&](int number) {
+      if (number > 1) return nothing;
+      working.count_down();
+      closing.wait();
+      for (int i = 0; i < 100; ++i) std::this_thread::yield();  // most likely closed by now
+      work.leave_to_helpers([&] { may_end.wait(); });
+      work.leave_to_helpers([] {});  // there is only one helper: the thread lingers for this
+      return nothing;
+    });
+    work.at_most(1);
+    driver timer;
+    timer.ensure(work);
+    working.wait();
+    closing.count_down();
+    timer.close();
+    may_end.count_down();
+    work.wait_until_released();
+  }
 }
 
 TEST(thread_driver, R33_what_is_left_to_helpers_after_close_is_done) {

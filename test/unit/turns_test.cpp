@@ -131,6 +131,28 @@ TEST_F(turns, a_leader_whose_task_ends_within_its_start_is_ready_instead_of_bein
   EXPECT_EQ(one.leader->turns, 0);
 }
 
+TEST_F(turns, a_leader_whose_task_begins_without_other_code_of_the_users_before_is_ready_as_well) {
+  led one(flights, "one"), two(flights, "two");
+  caller::starting start(*one.leader);
+  start.leads();
+  settle(two.flight);
+  EXPECT_EQ(two.leader->turns, 1) << "in a task turns are taken at once";
+  settle(one.flight);
+  EXPECT_TRUE(one.leader->noted);
+  EXPECT_TRUE(start.end());
+  EXPECT_EQ(one.leader->turns, 0);
+}
+
+TEST_F(turns, a_leader_that_was_noted_may_be_destroyed_on_another_thread) {
+  led one(flights, "one");
+  caller::starting start(*one.leader);
+  start.entering();
+  settle(one.flight);
+  EXPECT_TRUE(one.leader->noted);
+  std::thread([&] { one.leader.reset(); }).join();
+  EXPECT_FALSE(start.end());
+}
+
 TEST_F(turns, a_leader_whose_task_ends_later_is_given_its_turn_at_once) {
   led one(flights, "one");
   {
