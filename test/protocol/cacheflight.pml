@@ -73,7 +73,7 @@ c_decl {
 #define STOP_REFERENCE 27     /* t a stop request has a reference */
 #define START_REFERENCE 28    /* o a leader that is armed keeps the flight while it starts the task */
 #define FLIGHT_KEEPS_CORE 29  /* t a flight keeps the core */
-#define LEAVE_KEEPS_CORE 30   /* o leave keeps the core while it hands over */
+#define LEAVE_KEEPS_CORE 30   /* d leave keeps the core while it hands over */
 #define STOP_CALLBACK_OVER 31 /* t a caller does not go on while somebody else makes it leave */
 #define PIN 32                /* o a context does not go while one of its callers is being handed over */
 #define PIN_FAILS 33          /* o a caller whose context is going is not handed over */
