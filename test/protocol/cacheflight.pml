@@ -7,12 +7,16 @@
  *
  *   FRONT 0   the leader runs the task on its own stack and arms afterwards (threads)
  *   FRONT 1   the leader arms first; the task settles from elsewhere; callers are resumed from elsewhere, and their context may
- *             vanish while they wait (coroutines, callbacks, Asio). The first caller's turn is somebody's code, which who keeps
- *             time must not run; the others are prompt, as threads are.
+ *             vanish while they wait (coroutines, callbacks, Asio). The first caller's turn is somebody's
+ *             code, which who keeps time must not run; the others are prompt, as threads are
  *
- * Helpers: one process takes flights' ends and what is to be destroyed, another one turns and stop requests; so two jobs can be
- * under way at once. Whether it is a helper that takes a job, or the destructor of the group, makes no difference here. A group is
- * not destroyed from inside one of its events: that is the schedule explorer's.
+ * Helpers: one process takes flights' ends and what is to be destroyed, another one turns and stop
+ * requests; so two jobs can be under way at once. Whether a helper takes a job, or the destructor of the
+ * group, makes no difference here. Left to the schedule explorer: the core that each helper's thread keeps,
+ * and groups that are destroyed inside of one of their events.
+ *
+ * Who gives back a reference does so in the step in which it has used the flight for the last time: what
+ * comes between can see the difference only by being the last.
  *
  * From the environment: CACHEFLIGHT_QUIET, that there are no events; CACHEFLIGHT_OTHERS, how many others; CACHEFLIGHT_ACTS, what they may do (the sum of 1 cancel(key),
  * 2 clear(), 4 destroy the group, 8 let the flight time out, 16 let a caller's wait time out, 32 make a caller leave);
@@ -55,9 +59,9 @@ c_decl {
 #define LAST_LEAVER_CLOSES 9  /* t the last waiter that leaves closes the flight, in the same step */
 #define ARM_LOOKS 10          /* t arm fails if the waiter has been released */
 #define RELEASE_LOOKS 11      /* t only a waiter that was armed is handed over */
-#define EMITTING 12           /* t who ends a flight does not deliver the last event while another one is being delivered */
+#define EMITTING 12           /* t who ends a flight delivers no last event while another is under way */
 #define EMITTING_IN_STEP 13   /* t a joiner counts its hit in the step in which it joins */
-#define LAST_EMITTER 14       /* t of several deliveries under way only the last one to end delivers the last event */
+#define LAST_EMITTER 14       /* t of several deliveries only the last one to end delivers the last event */
 #define CLOSED_MEANWHILE 15   /* t the end of a delivery tells only of a flight that has closed meanwhile */
 #define EVENT_FIRST 16        /* t the last event of a settled flight comes before the waiters are released */
 #define EVENT_AFTER 17        /* t that of a doomed flight comes after they were */
@@ -65,7 +69,7 @@ c_decl {
 #define STOPPABLE_LOOKS 19    /* t stoppable asks at once if the flight is doomed already */
 #define STOPPABLE_FIRST 20    /* t a doom does not ask a task that cannot be asked yet */
 #define STOP_UNWOUND 21       /* o stoppable does not ask a task that has unwound */
-#define OPEN_REFERENCE 22     /* t an open flight has a reference, which whoever tells of its end gives back */
+#define OPEN_REFERENCE 22     /* t an open flight has a reference, which who tells of its end gives back */
 #define DELIVERER_REFERENCE 23 /* t a doom adds one for who delivers the last event, if it is not who dooms */
 #define TASK_REFERENCE 24     /* t the task has a reference until it has unwound */
 #define WAITER_REFERENCES 25  /* t closing adds a reference for each waiter */
@@ -114,7 +118,7 @@ typedef waiter_t {
   mtype how = stayed;
   byte flight = NONE;
   bool queued, timer;
-  byte stranded;                      /* 0 no, 1 in the list of whoever made it leave, 2 refused, 3 a helper's job */
+  byte stranded;                 /* 0 no, 1 in a list of who made it leave, 2 refused, 3 a helper's job */
   bool handed;                        /* its executor has its turn */
   bool may_leave, leaving;            /* its stop callback: set, running */
   bool suspended, dying;
@@ -273,8 +277,8 @@ inline depart(f, i, reason, mine, tells, event, stops) {
   fi
 }
 
-/* On the thread that keeps time: what helpers do for it. Afterwards it has a reference: the open flight's, if there is nobody to
- * be told but those whom it releases itself. */
+/* On the thread that keeps time: what helpers do for it. Afterwards it has a reference: the open flight's, if
+ * there is nobody to be told but those whom it releases itself. */
 inline leave_to_helpers(f, tells, event, stops) {
   if
   :: guard(JOBS) ->
@@ -297,7 +301,7 @@ inline release_unseen(f) {
   touch(f);
   if
   :: F[f].references == 1 && guard(NEVER_LAST) -> F[f].lost = true;
-  :: else -> F[f].references--; assert(F[f].references > 0);   /* rule 33: key and task are not destroyed there */
+  :: else -> F[f].references--; assert(F[f].references > 0);   /* rule 33: it does not destroy the key */
   fi
 }
 
@@ -330,7 +334,7 @@ inline hand_over(i) {
   fi
 }
 
-/* Pins a waiter that is nobody's now, or leaves it to its context, which is going; gives: it is ours to hand over. */
+/* Pins a waiter that is nobody's now, or leaves it to its context, which goes; gives: hand it over. */
 inline pin(i, gives) {
   if
   :: W[i].dying && guard(PIN_FAILS) -> W[i].stranded = 2; gives = false;
@@ -372,7 +376,7 @@ inline hand_over_batch() {
   w = 0;
 }
 
-/* Those who are prompt, all, or all of a doomed flight; then who tells begins the last event, if it is to deliver it. */
+/* Those who are prompt, all, or all of a doomed flight; then the last event is begun, if it is ours. */
 #define PROMPT 0
 #define EVERY 1
 #define DOOMED 2
@@ -423,7 +427,7 @@ inline release_waiters(f, whose) {
 }
 #endif
 
-/* Only without UNLINK_IN_STEP: later than it should. */
+/* Only without UNLINK_IN_STEP: in a step of its own. */
 inline unlink_late(f) { if :: !guard(UNLINK_IN_STEP) && cur == f -> cur = NONE; :: else fi }
 
 /* It counts as under way until now. */
@@ -579,7 +583,8 @@ inline finish(i) {
 
 /* ---- who acts ---- */
 
-#define reset() d_step { tells = false; stops = false; gives = false; runs = false; leads = false; f = NONE; w = 0; }
+#define reset() \
+  d_step { tells = false; stops = false; gives = false; runs = false; leads = false; f = NONE; w = 0; }
 
 proctype caller(byte i) {
   bool tells, event, stops, gives, sole, runs, leads;
@@ -595,7 +600,8 @@ proctype caller(byte i) {
         f = cur;
         join(f, i);
         if :: guard(EMITTING_IN_STEP) && !quiet -> F[f].emitting++; :: else fi
-      :: !(cur != NONE && guard(SECOND_PROBE)) && group_going && guard(NO_MORE_LEADERS) -> W[i].life = freed;    /* it fails */
+      :: !(cur != NONE && guard(SECOND_PROBE)) && group_going && guard(NO_MORE_LEADERS) ->
+        W[i].life = freed;                               /* the call fails */
       :: else -> f = i; leads = true; admit(f); join(f, i);
       fi
     }
@@ -725,8 +731,8 @@ proctype context(byte i) {
 #endif
 
 #if FRONT == 1
-/* Gives what was refused another try: on the thread that keeps time what is prompt. The rest goes to helpers, in no step of its
- * own. */
+/* Gives what was refused another try: on the thread that keeps time what is prompt. The rest goes to helpers,
+ * in no step of its own. */
 proctype driver() {
   bool gives;
   byte w;
@@ -772,7 +778,7 @@ end:
       fi;
       touch(f);
       event = F[f].ends == 2;
-      assert(!group_gone);                               /* rule 40: its event is neither lost nor later than the group */
+      assert(!group_gone);                               /* rule 40: its event is not lost */
       F[f].ends = 0;
       under_way++;
     }
@@ -932,7 +938,9 @@ proctype actor() {
     }
     if
     /* a turn that is taken inside of its own stop callback does not wait for it */
-    :: gives -> d_step { if :: is_callback -> W[i].leaving = false; is_callback = false; :: else fi } hand_over(i);
+    :: gives ->
+      d_step { if :: is_callback -> W[i].leaving = false; is_callback = false; :: else fi }
+      hand_over(i);
     :: else
     fi;
     gives = false;
@@ -945,7 +953,8 @@ proctype actor() {
     if :: keeps_time -> release_unseen(f); keeper = NONE; :: else fi;
     if :: keeps -> let_core_go(); :: else fi;
     if :: is_callback -> W[i].leaving = false; :: else fi
-    keeps_time = false; keeps = false; is_callback = false; times = false; mine = false; f = NONE; w = 0; i = 0;
+    keeps_time = false; keeps = false; is_callback = false; times = false; mine = false;
+    f = NONE; w = 0; i = 0;
   }
   if
   :: destroys ->
