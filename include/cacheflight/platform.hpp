@@ -145,7 +145,7 @@ class thread_driver {
   }
 
   /// Takes the lock.
-  void before_fork() noexcept { mutex_.lock(); }
+  void before_fork() noexcept { held_for_fork_ = std::unique_lock(mutex_); }
   /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when they are
   /// needed. Returns how many there were, each of which has retained the work.
   std::size_t after_fork(bool child) noexcept {
@@ -162,7 +162,7 @@ class thread_driver {
       up_.store(false, std::memory_order_relaxed);
       wake_.store((time_point::max)(), std::memory_order_relaxed);
     }
-    mutex_.unlock();
+    held_for_fork_ = {};
     return threads;
   }
 
@@ -334,6 +334,7 @@ class thread_driver {
   }
 
   std::mutex mutex_;
+  std::unique_lock<std::mutex> held_for_fork_;
   std::condition_variable changed_, wanted_;
   std::atomic<time_point> wake_{(time_point::max)()};
   std::atomic<bool> up_{false};
