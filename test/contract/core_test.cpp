@@ -1129,8 +1129,14 @@ TEST(R33, a_refused_hand_over_that_runs_nobodys_code_is_tried_again_by_the_threa
   prompt.refuse = 2, front.refuse = 1;
   task->value = 7;
   task->open_gate(false);
+  auto const soon = make_task();
+  front.run(flights, "soon", run_options().timeout(500us), soon);
+  prompt.refuse += 1;
+  EXPECT_EQ(keep_time(core), manual_clock::now() + 500us) << "what is due before counts";
+  soon->value = 1;
+  soon->open_gate(false);
   EXPECT_EQ(keep_time(core), manual_clock::now() + 1ms) << "refused once more";
-  EXPECT_TRUE(front.ready.empty());
+  EXPECT_EQ(front.ready.size(), 1u) << "the other flight's";
   EXPECT_EQ(core.oldest_job(), manual_clock::now());
   EXPECT_TRUE(core.run_job()) << "the other one";
   EXPECT_FALSE(core.run_job());
