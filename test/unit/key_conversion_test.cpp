@@ -269,8 +269,8 @@ TEST(R36_keys, a_type_that_only_converts_to_text_is_compared_and_hashed_as_such)
 struct verdict {  // with a say of its own in what `&&` is
   bool value;
   explicit operator bool() const { return value; }
-  friend bool operator&&(bool, verdict) { return true; }
-  friend bool operator!(verdict) { return true; }
+  [[maybe_unused]] friend bool operator&&(bool, verdict) { return true; }
+  [[maybe_unused]] friend bool operator!(verdict) { return true; }
 };
 struct same_text {
   verdict operator()(std::string const& a, std::string const& b) const { return {a == b}; }

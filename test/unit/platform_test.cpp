@@ -600,7 +600,7 @@ TEST(thread_driver, R38_its_threads_take_no_signals_class_or_processor_from_who_
   std::thread([&] {
     cpu_set_t one;
     CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
+    CPU_SET(static_cast<std::size_t>(sched_getcpu()), &one);
     bound = sched_setaffinity(0, sizeof one, &one) == 0;
     sched_param const none{};
     batch = pthread_setschedparam(pthread_self(), SCHED_BATCH, &none) == 0;
