@@ -10,6 +10,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <set>
 #include <string>
@@ -177,12 +178,16 @@ struct counted_flight {
 template <class Key>
 std::size_t passed_with(std::vector<Key> const& which) {
   hash_probe<Key> hash_of;
-  std::deque<detail::flight_table<counted_flight>> shards;
-  for (int i = 0; i < 16; ++i) shards.emplace_back();
+  using table = detail::flight_table<counted_flight>;
+  detail::retiring_mutex<std::mutex> mutex;
+  std::deque<table> shards;
+  for (int i = 0; i < 16; ++i) shards.emplace_back(mutex);
   std::vector<counted_flight> flights(which.size());
   for (std::size_t i = 0; i < which.size(); ++i) {
     flights[i].hash.value = hash_of(which[i]);
-    shards[flights[i].hash % 16].insert(flights[i]);
+    table& its = shards[flights[i].hash % 16];
+    if (table::storage_type buckets(its.wanted()); buckets.count() != 0) its.use(buckets);
+    its.insert(flights[i]);
   }
   counted_flight::passed = 0;
   for (auto const& f : flights) EXPECT_EQ(shards[f.hash % 16].find(f.hash, [](auto&) { return true; }), &f);

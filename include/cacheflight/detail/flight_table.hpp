@@ -38,7 +38,7 @@ class flight_table {
   flight_table(flight_table const&) = delete;  // buckets_ may point at first_
   flight_table& operator=(flight_table const&) = delete;
   ~flight_table() {
-    if (!small()) ::operator delete(buckets_);
+    if (!is_small()) ::operator delete(buckets_);
   }
 
   /// Can be read at any time by any thread.
@@ -113,7 +113,7 @@ class flight_table {
     *at = &f;
   }
 
-  [[nodiscard]] bool small() const noexcept { return mask_ < first_count; }
+  [[nodiscard]] bool is_small() const noexcept { return mask_ < first_count; }
 
   [[gnu::noinline, gnu::cold]] void retire() noexcept {
     retired_->retire(std::exchange(buckets_, first_));

@@ -203,19 +203,19 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
 template <class P, class Answer, class Handler, class IoExecutor>
 [[nodiscard]] handler_caller<P, Answer, Handler, IoExecutor>* make_handler_caller(Handler&& handler,
                                                                                   IoExecutor const& io) {
-  using near = handler_caller<P, Answer, Handler, IoExecutor>;
-  using far = relayed_caller<P, Answer, Handler, IoExecutor>;
+  using direct = handler_caller<P, Answer, Handler, IoExecutor>;
+  using relayed = relayed_caller<P, Answer, Handler, IoExecutor>;
   auto ex = net::get_associated_executor(handler, io);
   static_assert(postable<IoExecutor>, "cacheflight: async_run needs an executor that functions can be posted to");
   if constexpr (!postable<decltype(ex)>) {
     auto const io_context = context_guard::of(io);
-    return near::template make<far>(std::move(handler), std::move(ex), io_context, io, io_context);
+    return direct::template make<relayed>(std::move(handler), std::move(ex), io_context, io, io_context);
   } else {
     auto context = context_guard::of(ex);
     if constexpr (std::is_same_v<decltype(ex), IoExecutor>)
-      if (ex == io) return near::template make<near>(std::move(handler), std::move(ex), std::move(context));
+      if (ex == io) return direct::template make<direct>(std::move(handler), std::move(ex), std::move(context));
     auto const io_context = context_guard::of(io);
-    return near::template make<far>(std::move(handler), std::move(ex), std::move(context), io, io_context);
+    return direct::template make<relayed>(std::move(handler), std::move(ex), std::move(context), io, io_context);
   }
 }
 

@@ -49,39 +49,43 @@ template <class Executor>
 /// allocator, and strands of them.
 template <class Executor>
 struct own_executor {
-  [[nodiscard]] static bool check(Executor const&) noexcept { return false; }
+  [[nodiscard]] static bool holds_for(Executor const&) noexcept { return false; }
 };
 template <class Executor>
 [[nodiscard]] bool asios_own(Executor const& ex) noexcept {
-  return own_executor<Executor>::check(ex);
+  return own_executor<Executor>::holds_for(ex);
 }
 
 template <std::uintptr_t Bits>
 struct own_executor<net::io_context::basic_executor_type<std::allocator<void>, Bits>> {
-  [[nodiscard]] static bool check(net::io_context::basic_executor_type<std::allocator<void>, Bits> const&) noexcept {
+  [[nodiscard]] static bool holds_for(
+      net::io_context::basic_executor_type<std::allocator<void>, Bits> const&) noexcept {
     return true;
   }
 };
 template <unsigned int Bits>
 struct own_executor<net::thread_pool::basic_executor_type<std::allocator<void>, Bits>> {
-  [[nodiscard]] static bool check(net::thread_pool::basic_executor_type<std::allocator<void>, Bits> const&) noexcept {
+  [[nodiscard]] static bool holds_for(
+      net::thread_pool::basic_executor_type<std::allocator<void>, Bits> const&) noexcept {
     return true;
   }
 };
 template <class Blocking, class Relationship>
 struct own_executor<net::basic_system_executor<Blocking, Relationship, std::allocator<void>>> {
-  [[nodiscard]] static bool check(
+  [[nodiscard]] static bool holds_for(
       net::basic_system_executor<Blocking, Relationship, std::allocator<void>> const&) noexcept {
     return true;
   }
 };
 template <class Inner>
 struct own_executor<net::strand<Inner>> {
-  [[nodiscard]] static bool check(net::strand<Inner> const& ex) noexcept { return asios_own(ex.get_inner_executor()); }
+  [[nodiscard]] static bool holds_for(net::strand<Inner> const& ex) noexcept {
+    return asios_own(ex.get_inner_executor());
+  }
 };
 template <>
 struct own_executor<net::any_io_executor> {
-  [[nodiscard]] static bool check(net::any_io_executor const& ex) noexcept {
+  [[nodiscard]] static bool holds_for(net::any_io_executor const& ex) noexcept {
     using io = net::io_context::executor_type;
     using pool = net::thread_pool::executor_type;
     using property = net::execution::outstanding_work_t::tracked_t;
