@@ -56,6 +56,7 @@ struct flight {
 struct call {
   stage at = stage::absent;
   fate how = fate::undecided;
+  fate perhaps = fate::undecided;  // how it may have left instead, before it was released
   verdict answer = verdict::joins;
   std::uint8_t key = 0;
   bool other_type = false;
@@ -264,9 +265,11 @@ class model {
     if (doomed(f) && f.task == task_is::running) f.stop_owed = f.stop_permitted = true;
   }
 
-  /// Rules 11, 12, 18.
+  /// Rules 11, 12, 18, 35.
   void leave(int c, fate how) {
     call& me = of(c);
+    if (kept(me)) me.how = how;
+    else if (me.how == fate::of_flight && !doomed(at(me.flight))) me.perhaps = how;  // if others' turns keep it
     if (me.how != fate::undecided) return;
     me.how = how;
     if (--at(me.flight).waiters == 0) close(me.flight, ending::cancelled);
@@ -282,6 +285,12 @@ class model {
   void clear() {
     for (int i = 0; i < top_flight_; ++i)
       if (at(i).used && at(i).end == ending::open) close(i, ending::cancelled);
+  }
+
+  /// The group has gone: events that are due are counted, not delivered (rule 40).
+  void silence() {
+    for (auto& f : in_use(flights, top_flight_))
+      if (f.used && f.end != ending::open) f.announced = f.last_event = true;
   }
 
   /// Rules 17, 18: the earliest of what is due; at a tie the flight's.
@@ -380,7 +389,7 @@ class model {
     call& me = of(c);
     expect(me.at == stage::waiting || me.at == stage::refused, "rule 10: a caller was released twice, or unasked");
     expect(me.how != fate::undecided, "rule 10: a caller was released without an outcome");
-    if (me.how == fate::of_flight) expect(at(me.flight).announced, "rule 23: a caller goes on before the last event");
+    if (me.how == fate::of_flight) expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
     ++me.tries;
     me.at = refuses ? stage::refused : stage::ready;
   }
@@ -389,7 +398,7 @@ class model {
     expect(me.at == stage::linking, "armed what is not linking");
     if (!suspends) {
       expect(me.how != fate::undecided, "rule 10: a caller is told to go on without an outcome");
-      if (me.how == fate::of_flight) expect(at(me.flight).announced, "rule 23: a caller goes on before the last event");
+      if (me.how == fate::of_flight) expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
     }
     me.at = stage::waiting;
   }
@@ -398,10 +407,10 @@ class model {
   void completed(int c, result const& got) {
     call& me = of(c);
     expect(me.at == stage::ready, "rule 10: a call completed without its turn");
-    expect(got.how == me.how, "rules 10, 14, 18: a call got the wrong kind of outcome");
+    expect(got.how == me.how || got.how == me.perhaps, "rules 10, 14, 18: a call got the wrong kind of outcome");
     if (me.how == fate::refused_entry)
       expect(got.entry == me.answer, "rules 8, 21, 31: a call failed for a wrong reason");
-    if (me.how == fate::of_flight) {
+    if (got.how == fate::of_flight) {
       flight const& f = at(me.flight);
       expect(got.end == f.end, "rules 10, 19: a call got another outcome than its flight's");
       if (f.end == ending::value || f.end == ending::error)
@@ -466,8 +475,14 @@ class model {
   }
 
   [[nodiscard]] bool waits(call const& c) const {
-    return c.at != stage::absent && c.flight != no_one && c.how == fate::undecided;
+    return c.at != stage::absent && c.flight != no_one && (c.how == fate::undecided || kept(c));
   }
+  /// Its flight has settled, and the last event keeps it; it can still leave (rule 35).
+  [[nodiscard]] bool kept(call const& c) const {
+    return c.how == fate::of_flight && (c.at == stage::waiting || c.at == stage::linking) && !may_tell(at(c.flight));
+  }
+  /// Rules 23, 35: whether the flight's callers may go on.
+  [[nodiscard]] bool may_tell(flight const& f) const { return f.announced || doomed(f); }
   [[nodiscard]] bool held(flight const& f) const {
     for (auto const& c : in_use(calls, top_call_))
       if (c.at != stage::absent && c.flight != no_one && &at(c.flight) == &f) return true;

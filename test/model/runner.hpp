@@ -455,16 +455,25 @@ class runner {
     due_depth_ = depth_;
     core_->retain();  // as its thread does
     driver.wake = clock::time_point::max();
-    driver.arm(core_->run_due());
+    here.last_rouse_failed = false;
+    clock::time_point const due = core_->run_due();
+    auto const timed_out = model_.counts.timed_out;
+    model_.expire_all();  // all that is due, and nobody was told yet
+    // The limits of callers whom helpers are about to release were still there.
+    bool const early = model_.counts.timed_out != timed_out;
     while (core_->run_job()) {
     }
-    nanos const next = driver.wake.time_since_epoch().count();
-    model_.expire_all();
+    // What is refused to a helper rouses the thread; it may have been roused for what is through since.
+    nanos const next = (model_.something_refused() && driver.wake < due ? driver.wake : due).time_since_epoch().count();
+    driver.arm(due);
     due_depth_ = 0;
     quiet_ = quiet;
     nanos expected = model_.next_deadline();
     if (model_.something_refused() && model_.now + retry_within < expected) expected = model_.now + retry_within;
-    if (before == operations_) model_.expect(next == expected, "rule 20: the next deadline is not what it should be");
+    bool const unknown = here.last_rouse_failed;  // a helper was refused something, and could not say so: a call will
+    if (before == operations_ && !unknown)
+      model_.expect(next == expected || (early && next < expected && next > model_.now),
+                    "rule 20: the next deadline is not what it should be");
     core_->release();
 
     for (int c = 0; c < call_count; ++c) {
@@ -483,6 +492,7 @@ class runner {
     destroying_ = true;
     model_.clear();
     group_.reset();
+    model_.silence();
     destroying_ = false;
     quiet_ = quiet;
   }
