@@ -50,14 +50,11 @@ class front_runner : public runner {
     entered(c);
     call& me = model_.of(c);
     if (me.at == stage::linking) me.at = stage::waiting;
-    if (begins_before_going_on() && me.how != fate::undecided) give_up_task(c);
   }
-  /// Turns wait until the calls that enter on this thread have started their tasks, or given them up.
-  void all_have_started() {
+  /// Turns wait until the calls that enter on this thread have entered; their tasks begin, or are given up, afterwards.
+  void all_have_entered() {
     for (int c = entering(); c != no_one && is_entering(c); c = entering()) has_entered(c);
   }
-  /// A leader whose flight is over goes on after its task was given up.
-  [[nodiscard]] virtual bool begins_before_going_on() const { return false; }
 
   /// The call's flight ended before its task could begin: it never will.
   void give_up_task(int c) {
@@ -276,8 +273,14 @@ class coroutine_runner final : public front_runner {
       e = std::current_exception();
     }
     r->callers_[index(c)] = nullptr;
-    if (r->inline_turns_ && !r->model_.of(c).busy) r->all_have_started();
+    if (r->inline_turns_ && !r->model_.of(c).busy) r->all_have_entered();
+    r->gone_on(c);
     r->done(c, e, number);
+  }
+  /// A leader whose flight is over goes on after its task was given up.
+  void gone_on(int c) {
+    has_entered(c);
+    if (model_.of(c).how != fate::undecided) give_up_task(c);
   }
 
   void do_run(int c, std::string key, cacheflight::run_options opts) override {
@@ -296,8 +299,6 @@ class coroutine_runner final : public front_runner {
     callers_[index(c)] = made.handle;
     made.handle.resume();
   }
-
-  [[nodiscard]] bool begins_before_going_on() const override { return true; }
 
   void do_settle(int i, ending how, int number) override {
     parked& mine = parked_[index(i)];
