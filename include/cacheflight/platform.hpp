@@ -180,6 +180,7 @@ class thread_driver {
     changed_.wait(lock, [&] { return lingers_ || nobody_to_join(); });
     std::unique_ptr<helper> const last = std::move(ended_);
     bool const lingers = lingers_;
+    left_ = true;
     lock.unlock();  // what ends with the threads may still arm
     if (last) last->thread.join();
     if (!keeper.joinable()) return;
@@ -283,7 +284,7 @@ class thread_driver {
       });
       std::scoped_lock lock(mutex_);
       work.retain();
-      if (closed_) fresh->thread.detach();
+      if (lingers_ || left_) fresh->thread.detach();  // otherwise `close` waits for it, if it has begun
       fresh->next = std::exchange(helpers_, fresh.get());
       (void)fresh.release();
       ++count_;
@@ -342,7 +343,7 @@ class thread_driver {
   helper* helpers_ = nullptr;
   std::unique_ptr<helper> ended_;
   std::size_t count_ = 0, idle_ = 0;
-  bool closed_ = false, lingers_ = false, done_ = false;
+  bool closed_ = false, lingers_ = false, done_ = false, left_ = false;
 };
 
 /// Where another thread's step could matter: before a transition of the core; under the lock, after a caller that has

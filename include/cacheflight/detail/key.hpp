@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
-#error "cacheflight needs C++20: compile with -std=c++20"
-#endif
+#include <cacheflight/detail/language.hpp>
 
 #include <concepts>
 #include <memory>

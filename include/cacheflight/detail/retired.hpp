@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cacheflight/detail/language.hpp>
+
 #include <cstddef>
 #include <memory>
 #include <new>
