@@ -33,7 +33,7 @@ namespace {
 bool refuses() noexcept { return no_memory && ++refused != 0; }
 }  // namespace
 
-// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name)
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc's declarations have other names
 extern "C" {
 void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);

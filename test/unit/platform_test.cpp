@@ -366,19 +366,22 @@ TEST(thread_driver, R33_a_job_that_is_held_up_by_another_gets_a_helper_of_its_ow
 }
 
 TEST(thread_driver, R33_there_are_no_more_helpers_than_allowed) {
-  std::atomic<int> at_once{0}, most{0};
-  std::latch done(50);
+  std::atomic<int> begun{0}, at_once{0}, most{0};
+  std::latch held_up(2), released(1), done(3);
+  int rounds_since = 0;
   script work([&](int number) {
     if (number == 1)
-      for (int i = 0; i < 50; ++i)
+      for (int i = 0; i < 3; ++i)
         work.leave_to_helpers([&] {
           int const now = ++at_once;
-          for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
-          }
-          std::this_thread::sleep_for(2ms);  // so that another one would be started
+          for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {}
+          if (begun++ < 2) held_up.count_down();
+          released.wait();
           --at_once;
           done.count_down();
         });
+    // The third one waits; each of these rounds would start another helper.
+    if (held_up.try_wait() && ++rounds_since == 10) released.count_down();
     return nothing;
   });
   work.at_most(2);
