@@ -382,7 +382,7 @@ TEST(thread_driver, R33_there_are_no_more_helpers_than_allowed) {
         });
     // The third one waits; each of these rounds would start another helper.
     if (held_up.try_wait() && ++rounds_since == 10) released.count_down();
-    return nothing;
+    return rounds_since < 10 ? clock_type::now() + 1ms : nothing;
   });
   work.at_most(2);
   driver timer;
