@@ -49,11 +49,11 @@ class keyed_string_hash {
   }
 
  private:
-  /// By value, so that it stays in registers.
+  /// By value, so that it stays in registers; it does not if a compiler that has much else to inline leaves these two out.
   struct state {
     std::uint64_t a, b, c, d;
 
-    [[nodiscard]] constexpr state round() const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr state round() const noexcept {
       state s = *this;
       s.a += s.b, s.b = std::rotl(s.b, 13) ^ s.a, s.a = std::rotl(s.a, 32);
       s.c += s.d, s.d = std::rotl(s.d, 16) ^ s.c;
@@ -61,7 +61,7 @@ class keyed_string_hash {
       s.c += s.b, s.b = std::rotl(s.b, 17) ^ s.c, s.c = std::rotl(s.c, 32);
       return s;
     }
-    [[nodiscard]] constexpr state with(std::uint64_t word) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr state with(std::uint64_t word) const noexcept {
       state s = *this;
       s.d ^= word;
       s = s.round();

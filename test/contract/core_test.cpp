@@ -1071,6 +1071,14 @@ struct prompt_call final : cd::waiter<manual_platform> {
     EXPECT_EQ(cd::access::enter(flights, key, *this, opts, typeid(answer), build), cd::admission::joined);
     EXPECT_TRUE(core_type::arm(*this));
   }
+  cd::flight<manual_platform>& lead(manual_group& flights, std::string key, run_options opts) {
+    auto const build = [](std::string& k) {
+      return new hand_front::hand_flight(std::move(k), typeid(answer), {}, make_task());
+    };
+    EXPECT_EQ(cd::access::enter(flights, key, *this, opts, typeid(answer), build), cd::admission::leads);
+    EXPECT_TRUE(core_type::arm(*this));
+    return *this->joined();
+  }
   int turns = 0;
   int refuse = 0;                   // how many hand-overs are refused
   std::function<void()> meanwhile;  // what other threads do during the hand-over
@@ -1152,19 +1160,31 @@ TEST(R33, a_flight_whose_callers_need_no_turns_leaves_nothing_to_helpers) {
   manual_group flights;
   auto& core = cd::access::core(flights);
   prompt_call leader;
-  run_options opts;
-  opts.timeout(1s);
-  std::string key = "k";
-  auto const build = [](std::string& k) {
-    return new hand_front::hand_flight(std::move(k), typeid(answer), {}, make_task());
-  };
-  ASSERT_EQ(cd::access::enter(flights, key, leader, opts, typeid(answer), build), cd::admission::leads);
-  EXPECT_TRUE(core_type::arm(leader));
-  auto& flight = *leader.joined();
+  auto& flight = leader.lead(flights, "k", run_options().timeout(1s));
   manual_clock::advance(1s);
   (void)keep_time(core);
   EXPECT_EQ(leader.turns, 1);
   EXPECT_EQ(core.oldest_job(), manual_clock::time_point::max());
+  EXPECT_FALSE(core.run_job());
+  core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);
+}
+
+TEST(R33, the_last_event_of_a_flight_whose_callers_need_no_turns_is_left_to_helpers) {
+  std::vector<event_type> events;
+  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+    expect_unlocked("an event");
+    events.push_back(e.type);
+  })};
+  auto& core = cd::access::core(flights);
+  hand_front front;
+  prompt_call leader;
+  auto& flight = leader.lead(flights, "k", run_options().timeout(1s));
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_EQ(leader.turns, 1);
+  EXPECT_EQ(events.back(), event_type::task_started);
+  EXPECT_TRUE(core.run_job());
+  EXPECT_EQ(events.back(), event_type::task_timed_out);
   EXPECT_FALSE(core.run_job());
   core_type::settle(flight, cd::cause::abandoned, nullptr, nullptr);
 }
@@ -1282,9 +1302,22 @@ TEST(R33, a_flight_whose_last_reference_is_the_timekeepers_is_destroyed_by_a_hel
   EXPECT_EQ(impatient.turns, 1);
   EXPECT_EQ(task.use_count(), 2) << "the flight has one";
   EXPECT_EQ(core.oldest_job(), manual_clock::now());
+  // A turn of another flight in the same part of the table comes first, and it is not forgotten meanwhile.
+  auto const later = make_task();
+  front.run(flights, "k", {}, later);
+  call& brief = front.run(flights, "k", run_options().wait_timeout(1s), make_task());
+  manual_clock::advance(1s);
+  (void)keep_time(core);
+  EXPECT_TRUE(core.run_job());
+  front.pump();
+  EXPECT_TRUE(brief.failed_with<cacheflight::timeout_error>());
+  EXPECT_EQ(task.use_count(), 2);
   EXPECT_TRUE(core.run_job());
   EXPECT_EQ(task.use_count(), 1);
   EXPECT_FALSE(core.run_job());
+  later->value = 1;
+  later->open_gate(false);
+  front.pump();
 }
 
 TEST(R40, no_event_is_delivered_after_the_group_has_gone) {
@@ -1337,6 +1370,56 @@ TEST(R40, the_groups_destructor_waits_for_events_under_way_elsewhere) {
     settling.join();
     front.pump();
   }
+}
+
+TEST(R40, the_destructor_in_an_event_waits_for_another_threads_event_of_the_same_flight) {
+  std::latch in_event(1), may_return(1);
+  std::atomic<bool> returned{false};
+  std::optional<manual_group> flights;
+  hand_front front;
+  auto const task = make_task();
+  flights.emplace(options().on_event([&](cacheflight::event const& e) {
+    if (e.type != event_type::hit) return;
+    if (e.waiters == 2) {
+      in_event.count_down();
+      may_return.wait();
+      returned = true;
+    } else {
+      // Free again is the lock under which the destructor looks for what is under way.
+      front.on_hand_over = [&] { checked_mutex::after_unlock = [&] { may_return.count_down(); }; };
+      flights.reset();
+      EXPECT_TRUE(returned);
+    }
+  }));
+  front.run(*flights, "k", {}, task);
+  hand_front elsewhere;
+  std::thread joining([&] { elsewhere.run(*flights, "k", {}, make_task()); });
+  in_event.wait();
+  front.run(*flights, "k", {}, make_task());
+  joining.join();
+  EXPECT_FALSE(flights);
+  task->value = 1;
+  task->open_gate(false);
+  front.pump();
+  elsewhere.pump();
+}
+
+TEST(R40, a_cancel_whose_caller_destroys_the_group_delivers_no_event_afterwards) {
+  std::vector<event_type> events;
+  hand_front front;
+  std::optional<manual_group> flights;
+  flights.emplace(options().on_event([&](cacheflight::event const& e) { events.push_back(e.type); }));
+  auto const task = make_task();
+  call& leader = front.run(*flights, "k", {}, task);
+  front.on_hand_over = [&] { flights.reset(); };
+  EXPECT_TRUE(flights->cancel("k"));
+  EXPECT_FALSE(flights);
+  EXPECT_EQ(events, (std::vector{event_type::miss, event_type::task_started}));
+  EXPECT_TRUE(task->stop_requested);
+  task->value = 1;
+  task->open_gate(false);
+  front.pump();
+  EXPECT_TRUE(leader.failed_with<cacheflight::cancelled_error>());
 }
 
 TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
