@@ -167,7 +167,8 @@ class core final : public deadline_work<typename P::clock> {
           return {admission::type_mismatch};
         }
         if (wait_until != (time_point::max)() && !s.deadlines.has_room(1)) [[unlikely]] {
-          make_room(lock, s, 1);
+          lock.unlock();
+          make_room(s, 1);
           continue;
         }
         ++s.hits;
@@ -188,12 +189,10 @@ class core final : public deadline_work<typename P::clock> {
         return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};
       }
       if (s.gone) return {admission::group_gone};
-      if (fresh.flight_) {
-        bool const needs_room = timed && !s.deadlines.has_room(2);
-        bool const fits = tried_to_fit || (s.table.fits() && (!timed || s.deadlines.fits(2)));
-        if (needs_room || !fits) [[unlikely]] {
-          tried_to_fit = true;
-          make_room(lock, s, timed ? 2 : 0);
+      if (fresh.flight_ && (!s.table.fits() || (timed && !s.deadlines.fits(2)))) [[unlikely]] {
+        if (!std::exchange(tried_to_fit, true) || (timed && !s.deadlines.has_room(2))) {
+          lock.unlock();
+          make_room(s, timed ? 2 : 0);
           continue;
         }
       }
@@ -366,7 +365,12 @@ class core final : public deadline_work<typename P::clock> {
     w.flight_ = nullptr;
   }
 
-  /// The same, and the flight is kept a little longer. Null if the waiter has joined none.
+  /// Whether the flight goes with the caller, if it is that one's turn.
+  [[nodiscard]] static bool is_last(waiter_type const& w) noexcept {
+    return w.flight_->references_.load(std::memory_order_relaxed) == w.references_;
+  }
+
+  /// The same as `finish`, and the flight is kept a little longer. Null if the waiter has joined none.
   struct releaser {
     std::uint32_t count = 1;
     void operator()(flight_type* f) const noexcept { release(*f, count); }
@@ -733,9 +737,9 @@ class core final : public deadline_work<typename P::clock> {
   }
 
   /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines are added; got
-  /// and freed outside of the lock, which it gives back (rule 41). Throws `std::bad_alloc` if the deadlines have no room.
-  template <class Lock>
-  [[gnu::noinline, gnu::cold]] static void make_room(Lock& lock, shard<P>& s, std::size_t more) {
+  /// and freed outside of the lock (rule 41). Throws `std::bad_alloc` if the deadlines have no room.
+  [[gnu::noinline, gnu::cold]] static void make_room(shard<P>& s, std::size_t more) {
+    std::unique_lock lock(s.mutex);
     std::size_t const buckets = s.table.wanted(), room = s.deadlines.wanted(more);
     lock.unlock();
     typename decltype(s.table)::storage_type for_flights(buckets);

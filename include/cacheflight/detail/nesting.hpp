@@ -96,11 +96,17 @@ class nesting {
   /// From now on it is found. `at`: where its scope is.
   [[gnu::noinline]] void enter(stack_address at) noexcept {
     remembered& last = mine();
-    before_ = last;
-    nested_ = before_.innermost && before_.is_around(at);
-    order_ = disordered.load(std::memory_order_acquire);
-    last = {static_cast<T*>(this), at, order_};
-    entered_ = true;
+    enter(at, last, last.innermost && last.is_around(at));
+  }
+
+  /// `around`, and if that is null or `does` does not hold for it, then `enter`, and returns null.
+  template <class Does>
+  [[nodiscard, gnu::noinline]] T* around_or_enter(stack_address at, Does does) noexcept {
+    remembered& last = mine();
+    bool const nested = last.innermost && last.is_around(at);
+    if (nested && does(*last.innermost)) return last.innermost;
+    enter(at, last, nested);
+    return nullptr;
   }
 
  private:
@@ -119,6 +125,14 @@ class nesting {
       return thread_stack::has_both(where, at);
     }
   };
+
+  void enter(stack_address at, remembered& last, bool nested) noexcept {
+    before_ = last;
+    nested_ = nested;
+    order_ = disordered.load(std::memory_order_acquire);
+    last = {static_cast<T*>(this), at, order_};
+    entered_ = true;
+  }
 
   [[gnu::noinline]] void leave() noexcept {
     remembered& last = mine();

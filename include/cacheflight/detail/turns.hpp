@@ -39,18 +39,17 @@ class inline_caller : public waiter<P> {
   /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn under way around
   /// this call is over.
   void queue_turns(typename waiter<P>::waiters& others) noexcept {
-    scope* const around = scope::around();
-    bool const noted = is_starting_in(around);
-    if (around && around->queue) return add(*around->queue, others, noted);
+    bool const noted = is_starting_here();
     if (noted && others.empty()) return;
-    turn now(here());
-    add(now.own, others, noted);
+    turn now;
+    if (scope* const around = now.begin(here())) add(*around->queue, others, noted);
+    else add(now.own, others, noted);
   }
 
   /// The caller has read its outcome. The flight may be gone afterwards.
   void finish_turn() noexcept {
     start_ = 0;
-    scope* const around = scope::around();
+    scope* const around = core<P>::is_last(*this) ? nullptr : scope::around();
     if (around && around->queue && !around->queue->empty()) core<P>::finish(*this, around->queue->front());
     else core<P>::finish(*this);
   }
@@ -79,7 +78,12 @@ class inline_caller : public waiter<P> {
     std::uint64_t const number;  // of who enters; 0: a turn
   };
   struct turn : scope {
-    explicit turn(stack_address at) noexcept { this->enter(at); }
+    /// Returns who is around that has a queue. Null: there is none, and this one has.
+    [[nodiscard]] scope* begin(stack_address at) noexcept {
+      scope* const around = this->around_or_enter(at, [](scope& outer) { return outer.queue != nullptr; });
+      if (!around) this->queue = &this->own;
+      return around;
+    }
     ~turn() { this->take_queued(); }
   };
 
