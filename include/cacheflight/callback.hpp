@@ -343,13 +343,17 @@ class callback_caller final : public recycled, inline_caller<P> {
     }
     Flight* leads = nullptr;
     auto const build = [&](K& k) { return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task)); };
+    core_type& core = access::core(flights);
+    bool const may_go = core.settings().on_event() != nullptr;  // the group, in one of the call's own events
+    if (may_go) core.retain();
+    std::unique_ptr<core_type, let_go> const kept(may_go ? &core : nullptr);
     entry in;
     try {
       in = access::enter_suspended(flights, key, *self, opts, detail::type_of<typename result::value_type>(), build,
                                    !stop.stop_possible());
     } catch (...) {
       if (!self->rare_) self->rare_ = std::make_unique<rare>();
-      self->rare_->has_failed(std::current_exception(), access::core(flights));
+      self->rare_->has_failed(std::current_exception(), core);
       return owner.release()->go_on();
     }
     owner.release();
@@ -363,23 +367,24 @@ class callback_caller final : public recycled, inline_caller<P> {
  private:
   friend std::default_delete<callback_caller>;
 
+  struct let_go {
+    void operator()(core_type* c) const noexcept { c->release(); }
+  };
+
   /// What few calls need.
   struct rare {
     rare() = default;
     rare(rare const&) = delete;
     rare& operator=(rare const&) = delete;
-    ~rare() {
-      if (core) core->release();
-    }
     void has_failed(std::exception_ptr e, core_type& c) noexcept {
       error = std::move(e);
-      core = &c;
-      core->retain();
+      c.retain();
+      core.reset(&c);
     }
     std::optional<std::stop_callback<leave_on_stop<P>>> on_stop;
     // Of a call that has joined no flight: nothing else keeps what counts its callback's failure.
     std::exception_ptr error;
-    core_type* core = nullptr;
+    std::unique_ptr<core_type, let_go> core;
   };
 
   explicit callback_caller(F callback) : callback_(std::move(callback)) {}

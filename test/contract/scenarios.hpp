@@ -810,6 +810,124 @@ TYPED_TEST(contract, R30_the_group_may_be_destroyed_by_a_callback_of_its_own_cal
   EXPECT_TRUE(a.value && b.value);
 }
 
+// ---- the edges ----------------------------------------------------------------------------------------------------
+
+TYPED_TEST(contract, R33_what_is_due_is_decided_by_a_thread_that_runs_nobody_elses_code) {
+  this->make_recording_group();
+  auto const slow = make_task(), shared = make_task();
+  call& a = this->run("slow", slow, run_options().timeout(1s));
+  call& b = this->run("shared", shared);
+  call& c = this->run("shared", make_task(), run_options().wait_timeout(1s));
+  auto const before = this->seen.size();
+  manual_clock::advance(1s);
+  auto& core = cd::access::core(*this->flights);
+  (void)keep_time(core);  // user code would be a failure
+  EXPECT_FALSE(this->flights->has("slow"));
+  EXPECT_EQ(this->flights->stats().timed_out, 1u);
+  EXPECT_EQ(this->flights->stats().waiters, 1u);
+  EXPECT_EQ(this->seen.size(), before);
+  EXPECT_FALSE(slow->stop_requested);
+  while (core.run_job()) {
+  }
+  this->front.pump();
+  EXPECT_TRUE(a.template failed_with<cacheflight::timeout_error>());
+  EXPECT_TRUE(c.template failed_with<cacheflight::timeout_error>());
+  EXPECT_FALSE(b.done());
+  EXPECT_TRUE(slow->stop_requested);
+  EXPECT_EQ(this->seen.size(), before + 1);
+  this->resolve(slow, 1);
+  this->resolve(shared, 2);
+  EXPECT_EQ(b.value->number, 2);
+  this->expect_at_rest();
+}
+
+TYPED_TEST(contract, R34_a_task_that_has_not_begun_when_its_flight_times_out_never_begins) {
+  this->make_recording_group();
+  auto const task = make_task();
+  this->on_event = [&](cacheflight::event const& e) {
+    if (e.type == event_type::task_started) this->pass_time(1s);
+  };
+  call& a = this->run("k", task, run_options().timeout(1s));
+  this->front.pump();
+  EXPECT_TRUE(a.template failed_with<cacheflight::timeout_error>());
+  EXPECT_EQ(task->invoked, 0);
+  EXPECT_TRUE(task->unwound);
+  this->expect_at_rest();
+}
+
+TYPED_TEST(contract, R35_who_is_cancelled_is_answered_before_the_last_event_and_who_times_out_as_well) {
+  for (bool const timed_out : {false, true}) {
+    this->make_recording_group();
+    auto const task = make_task();
+    call& a = this->run("k", task, run_options().timeout(1s));
+    call& b = this->run("k", make_task());
+    int last = 0;
+    this->on_event = [&](cacheflight::event const& e) {
+      if (e.type != event_type::task_cancelled && e.type != event_type::task_timed_out) return;
+      ++last;
+      this->front.pump();
+      EXPECT_TRUE(a.done() && b.done());
+    };
+    if (timed_out) this->pass_time(1s);
+    else this->cancel("k");
+    EXPECT_EQ(last, 1);
+    this->resolve(task, 1);
+    this->on_event = nullptr;
+  }
+}
+
+TYPED_TEST(contract, R37_nothing_is_kept_by_what_is_over) {
+  auto const task = make_task();
+  call& a = this->run("k", task);
+  call& b = this->run("k", make_task());
+  bool before_its_callers = true;
+  for (call* const each : {&a, &b}) each->on_complete = [&] { before_its_callers &= task->unwound; };
+  this->resolve(task, 1);
+  EXPECT_TRUE(before_its_callers) << "the task and its captures go first";
+  a.on_complete = b.on_complete = nullptr;
+  std::weak_ptr<answer const> const value = a.value;
+  a.value.reset(), b.value.reset();
+  EXPECT_TRUE(value.expired());
+  this->expect_at_rest();
+}
+
+TYPED_TEST(contract, R40_a_call_whose_own_event_destroys_the_group_is_answered_and_no_other_event_follows) {
+  for (bool const leads : {false, true}) {
+    this->seen.clear();
+    this->make_recording_group();
+    auto const task = make_task();
+    call* const first = leads ? nullptr : &this->run("k", task);
+    this->on_event = [&](cacheflight::event const& e) {
+      if (e.type == (leads ? event_type::miss : event_type::hit)) this->flights.reset();
+    };
+    call& a = this->run("k", leads ? task : make_task());
+    this->front.pump();
+    EXPECT_FALSE(this->flights);
+    EXPECT_TRUE(a.template failed_with<cacheflight::cancelled_error>());
+    EXPECT_TRUE(!first || first->template failed_with<cacheflight::cancelled_error>());
+    EXPECT_EQ(this->seen.back().type, leads ? event_type::miss : event_type::hit);
+    if (!leads) this->resolve(task, 1);
+    EXPECT_EQ(task->invoked, leads ? 0 : 1);
+    this->on_event = nullptr;
+  }
+}
+
+TYPED_TEST(contract, R40_a_call_that_is_refused_and_whose_event_destroys_the_group_has_no_other_event) {
+  this->make_recording_group(options().max_keys(1));
+  auto const task = make_task();
+  this->run("taken", task);
+  this->seen.clear();
+  this->on_event = [&](cacheflight::event const& e) {
+    if (e.type != event_type::miss) return;
+    this->flights.reset();
+    this->resolve(task, 1);  // the last that kept anything
+  };
+  call& refused = this->run("k", make_task());
+  this->front.pump();
+  EXPECT_TRUE(refused.template failed_with<cacheflight::max_keys_error>());
+  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_cancelled}));
+}
+
 // ---- secrets ------------------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {

@@ -231,7 +231,7 @@ class core final : public deadline_work<typename P::clock> {
       arm_deadline(first);
       key_view const key = f.key();
       deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
-      deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
+      if (!delivery.outlives_group()) deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
       return {admission::leads, end_delivery(delivery, f, w, c.ready_to_suspend)};
     }
   }
@@ -247,7 +247,7 @@ class core final : public deadline_work<typename P::clock> {
     std::optional<outcall> delivery;
     if (!begin_outcall(shards_[c.hash & (count_ - 1)], delivery)) return;
     deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
-    deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    if (!delivery->outlives_group()) deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
     delivery->end();
   }
 
@@ -622,6 +622,9 @@ class core final : public deadline_work<typename P::clock> {
     ~outcall() {
       if (kept_) kept_->release();
     }
+
+    /// The group was destroyed inside of it.
+    [[nodiscard]] bool outlives_group() const noexcept { return kept_ != nullptr; }
 
     /// Under the lock: it is over. True: the destructor waits, and must be told, with a reference to the core.
     [[nodiscard]] bool over() noexcept {
