@@ -45,6 +45,7 @@
 #include <cacheflight/detail/fork.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/type_identity.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
@@ -939,6 +940,7 @@ class core final : public deadline_work<typename P::clock> {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
+      if (detail::unwinding()) std::terminate();  // it cannot pass: its flight is still to be told, and its callers
       callback_failed();
     }
   }
