@@ -25,7 +25,10 @@ FILES = [
     "detail/deadline_heap.hpp",
     "detail/list.hpp",
     "detail/launch.hpp",
+    "detail/nesting.hpp",
+    "detail/retired.hpp",
     "detail/turns.hpp",
+    "detail/type_identity.hpp",
     "platform.hpp",
     "group.hpp",
 ]
