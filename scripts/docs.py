@@ -32,9 +32,9 @@ def page_of(path):
 
 
 def filter_header(text):
-    """Without the inline namespace, and without what specialises another library's template for our details, whose scope doxygen
+    """Without the inline namespace and visibility, and without what specialises another library's template for our details, whose scope doxygen
     does not find; a comment at the head of a header is about the header."""
-    text = text.replace("namespace cacheflight::inline v1", "namespace cacheflight")
+    text = text.replace("namespace cacheflight::inline v1", "namespace cacheflight").replace(" CACHEFLIGHT_VISIBLE ", " ")
     text = re.sub(r"^(?:///.*\n)*template <.*\nstruct cacheflight::detail::(?:.*\n)*?};\n", lambda match: "\n" * match[0].count("\n"), text,
                   flags=re.MULTILINE)
     return re.sub(r"(#pragma once\n)\n(?=///)", r"\1/// @file\n", text, count=1)

@@ -56,7 +56,7 @@ namespace cacheflight::inline v1 {
 /// This caller was cancelled, through its own cancellation slot; the flight goes on if others wait for it. Its code is
 /// `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of the task is not taken
 /// for it (rule 14).
-class caller_cancelled_error : public detail::asio_front::system_error {
+class CACHEFLIGHT_VISIBLE caller_cancelled_error : public detail::asio_front::system_error {
  public:
   /// For the library, and for tests of code that handles it.
   caller_cancelled_error()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/key.hpp>
+#include <cacheflight/detail/type_identity.hpp>
 
 #include <exception>
 #include <string_view>
@@ -15,7 +16,7 @@ namespace cacheflight::inline v1 {
 ///
 /// `what()` is a fixed text and never contains the key (rule 32): it is safe to log. `key()` is there for those who may
 /// see it. Making and copying one does not throw.
-class error : public std::exception {
+class CACHEFLIGHT_VISIBLE error : public std::exception {
  public:
   /// A fixed text, the same for every error of the type.
   [[nodiscard]] char const* what() const noexcept override { return what_; }
@@ -41,13 +42,13 @@ class error : public std::exception {
 };
 
 /// Which of the two limits ran out (rules 17 and 18).
-enum class timeout_scope {
+enum class CACHEFLIGHT_VISIBLE timeout_scope {
   flight,  ///< `timeout`: the task took too long. Every waiter of the flight gets this.
   wait     ///< `wait_timeout`: this caller did not want to wait any longer. Nobody else notices.
 };
 
 /// A time limit set through `options` or `run_options` ran out. A task's own exceptions never turn into this (rule 19).
-class timeout_error : public error {
+class CACHEFLIGHT_VISIBLE timeout_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit timeout_error(timeout_scope scope, detail::key_copy key = {}) noexcept
@@ -66,7 +67,7 @@ class timeout_error : public error {
 
 /// The call would have started a flight, but `options::max_keys` keys are in flight already (rule 21). Joining always
 /// works.
-class max_keys_error : public error {
+class CACHEFLIGHT_VISIBLE max_keys_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit max_keys_error(detail::key_copy key = {}) noexcept
@@ -75,7 +76,7 @@ class max_keys_error : public error {
 
 /// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be confused with
 /// "you were cancelled", which every front reports in its own ecosystem's words (rule 14).
-class cancelled_error : public error {
+class CACHEFLIGHT_VISIBLE cancelled_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit cancelled_error(detail::key_copy key = {})
@@ -83,7 +84,7 @@ class cancelled_error : public error {
 };
 
 /// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is untouched.
-class type_mismatch_error : public error {
+class CACHEFLIGHT_VISIBLE type_mismatch_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit type_mismatch_error(detail::key_copy key = {}) noexcept
@@ -93,7 +94,7 @@ class type_mismatch_error : public error {
 
 /// The task can no longer answer: its coroutine was destroyed, its executor is gone, or its callback was dropped (rule
 /// 9).
-class abandoned_error : public error {
+class CACHEFLIGHT_VISIBLE abandoned_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
   explicit abandoned_error(detail::key_copy key = {}) noexcept
@@ -103,7 +104,7 @@ class abandoned_error : public error {
 /// This caller was cancelled, through its own `std::stop_token`; the flight goes on if others wait for it. Its code is
 /// `std::errc::operation_canceled`, but the type is its own, so that such an error of the task is not taken for it
 /// (rule 14). The Asio front has `caller_cancelled_error` instead.
-class caller_stopped_error : public std::system_error {
+class CACHEFLIGHT_VISIBLE caller_stopped_error : public std::system_error {
  public:
   /// For the library, and for tests of code that handles it.
   caller_stopped_error()

@@ -26,6 +26,7 @@ RUN = {
     ("docs/guides/install.md", "bash", "a-debian-package"): "debian_package",
     ("docs/guides/quick-start.md", "bash", "from-an-empty-folder"): "empty_folder",
     ("docs/guides/quick-start.md", "cmake", "from-an-empty-folder"): None,  # a part of it
+    ("docs/guides/plugins.md", "cmake", "a-whole-example"): "plugin",
     ("README.md", "bash", "try-it-2"): "curl",
 }
 # Lines that are not run here, and why not.
@@ -117,6 +118,19 @@ class Documentation:
         printed = self.shell(folder, commands)
         if not printed.endswith("\n" + parts["output"]):
             sys.exit(f"the program should print\n{parts['output']}and the commands printed\n{printed}")
+
+    def plugin(self, commands, page):
+        """The files of the page, a project around its CMake code, its output."""
+        parts = {(language, name): text for language, name, _, text in page}
+        (folder := self.scratch / "plugin").mkdir()
+        for file, number in (("user.hpp", ""), ("plugin.cpp", "-2"), ("main.cpp", "-3")):
+            (folder / file).write_text(parts["cpp", "a-whole-example" + number], encoding="utf-8")
+        (folder / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(my_server CXX)\n"
+                                               f"find_package(cacheflight REQUIRED)\n{commands}", encoding="utf-8")
+        self.shell(folder, "cmake -S . -B build && cmake --build build")
+        printed = self.shell(folder, "build/my_server build/libmy_plugin.so")
+        if printed != parts["output", "a-whole-example"]:
+            sys.exit(f"the program should print\n{parts['output', 'a-whole-example']}and printed\n{printed}")
 
     def curl(self, commands, _page):
         """The server is started as `scripts/demo --serve` does, on a free port."""

@@ -192,6 +192,17 @@ TEST(R39_stackful_DeathTest, a_callback_that_is_shut_down_ends_the_program) {
       "");
 }
 
+TEST(R39_stackful_DeathTest, an_event_that_is_shut_down_ends_the_program) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        cacheflight::group flights(
+            cacheflight::options().on_event([](cacheflight::event const&) { (void)shut_down(); }));
+        (void)flights.run("k", [] { return 1; });
+      },
+      "");
+}
+
 struct shut_down_sender {
   using sender_concept = ex::sender_t;
   using completion_signatures = ex::completion_signatures<ex::set_value_t(int)>;
@@ -265,6 +276,17 @@ TEST(R39, blocking_a_leader_whose_thread_exits_in_its_task_unwinds_and_its_joine
   EXPECT_TRUE(leader.ended_early());
   EXPECT_EQ(flights.stats().rejected, 1u);
   EXPECT_EQ(*flights.run("k", [] { return 7; }), 7);
+}
+
+TEST(R39_DeathTest, blocking_a_thread_that_exits_in_an_event_ends_the_program) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        cacheflight::group flights(
+            cacheflight::options().on_event([](cacheflight::event const&) { pthread_exit(nullptr); }));
+        observed([&] { (void)flights.run("k", [] { return 1; }); });
+      },
+      "");
 }
 
 TEST(R39, blocking_a_leader_that_is_cancelled_in_its_task_unwinds) {

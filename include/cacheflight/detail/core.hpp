@@ -44,6 +44,8 @@
 #include <cacheflight/detail/flight.hpp>
 #include <cacheflight/detail/fork.hpp>
 #include <cacheflight/detail/process.hpp>
+#include <cacheflight/detail/type_identity.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
@@ -162,7 +164,7 @@ class core final : public deadline_work<typename P::clock> {
       P::point(core_step::enter);
       std::unique_lock lock(s.mutex);
       if (flight_type* const f = s.table.find(c.hash, same)) {
-        if (f->type() != *c.type) {
+        if (!detail::same_type(f->type(), *c.type)) {
           ++s.type_mismatches;
           return {admission::type_mismatch};
         }
@@ -945,6 +947,7 @@ class core final : public deadline_work<typename P::clock> {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
+      if (detail::unwinding()) std::terminate();  // it cannot pass: its flight is still to be told, and its callers
       callback_failed();
     }
   }

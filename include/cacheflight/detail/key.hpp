@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/language.hpp>
+#include <cacheflight/detail/type_identity.hpp>
 
 #include <concepts>
 #include <memory>
@@ -24,7 +25,7 @@ template <class Key>
 concept string_like = std::convertible_to<Key const&, std::string_view>;
 
 /// A key that is somebody else's, seen without its type.
-struct key_view {
+struct CACHEFLIGHT_VISIBLE key_view {
   void const* object = nullptr;
   std::type_info const* type = nullptr;
   std::string_view text;
@@ -37,13 +38,13 @@ struct key_view {
 
   template <class Key>
   [[nodiscard]] Key const* as() const noexcept {
-    return object && *type == typeid(Key) ? static_cast<Key const*>(object) : nullptr;
+    return object && detail::same_type(*type, typeid(Key)) ? static_cast<Key const*>(object) : nullptr;
   }
 };
 
 /// A key that an exception owns. Making one never throws: out of memory, or with a key that cannot be copied, it is
 /// empty.
-struct key_copy {
+struct CACHEFLIGHT_VISIBLE key_copy {
   std::shared_ptr<void const> owner;
   key_view view;
 

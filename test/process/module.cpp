@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#include "process/module.hpp"
+
+namespace modules {
+namespace {
+
+struct row {
+  char const* text;
+  int id;
+  row(int i) : text("the module's"), id(i) {}
+};
+
+template <class Error>
+void throw_it() {
+  throw Error();
+}
+template <>
+void throw_it<cacheflight::timeout_error>() {
+  throw cacheflight::timeout_error(cacheflight::timeout_scope::flight);
+}
+
+char const* caught(thrower f) {
+  try {
+    f();
+    return "nothing";
+  } catch (...) {
+    return caught_as(std::current_exception());
+  }
+}
+
+module const all{call<shared_row>,
+                 call<hidden_row>,
+                 call<int>,
+                 call<row>,
+                 throw_it<cacheflight::timeout_error>,
+                 throw_it<cacheflight::cancelled_error>,
+                 throw_it<cacheflight::caller_stopped_error>,
+                 throw_it<shared_error>,
+                 caught};
+
+}  // namespace
+}  // namespace modules
+
+extern "C" [[gnu::visibility("default")]] modules::module const* const cacheflight_module;
+modules::module const* const cacheflight_module = &modules::all;
