@@ -138,7 +138,7 @@ class basic_group {
   ///
   /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed
   /// as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task takes a leading
-  /// `std::stop_token` it gets one. Prefer a function with bound arguments to a capturing lambda written inside a
+  /// `std::stop_token` or `stop_flag` it gets one. Prefer a function with bound arguments to a capturing lambda written inside a
   /// `co_await` expression: g++ 12 destroys such a closure twice.
   ///
   /// The key is bound like an argument: what owns its text, a `std::string` or a `char` buffer, is copied or moved into
