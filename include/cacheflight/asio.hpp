@@ -46,6 +46,7 @@
 
 #include <cacheflight/detail/asio/async_run.hpp>
 #include <cacheflight/detail/asio/coroutine_caller.hpp>
+#include <cacheflight/detail/asio/offload.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/group.hpp>
 
@@ -87,6 +88,40 @@ template <class Context, class F>
   requires(detail::asio_front::context_like<Context>)
 [[nodiscard]] auto on(Context& context, F task) {
   return cacheflight::on(context.get_executor(), std::move(task));
+}
+
+/// Runs a plain function on another executor, and waits for it: `co_await cacheflight::offload(pool, render, page)`, in
+/// a task or in any other coroutine of Asio's. What `f(args...)` returns or throws is what the `co_await` does;
+/// move-only results and `void` work, references do not. `f` and `args` are bound as `run` binds them, and destroyed on
+/// `executor` when `f` has returned. The coroutine is then resumed on its own executor, by a post, or goes on without
+/// being suspended if `f` was through before.
+///
+/// Cancelling the coroutine (all types) only sets a flag: the `co_await` lasts until `f` has returned, and answers with
+/// what `f` answered. `f` gets it if its first parameter is a `stop_flag`, to poll, or a `std::stop_token`, whose
+/// callbacks run on the coroutine's executor while `f` runs. An `f` that has not begun by then never begins: it is
+/// `operation_aborted`. If the coroutine is destroyed, with its context, the flag is set as well, and `f` goes on alone.
+///
+/// If `executor` refuses `f`, what it throws is thrown; if it drops `f` (a pool that was stopped and is destroyed), it
+/// is `abandoned_error`. A pool that was merely stopped answers nobody. A coroutine whose executor refuses it is tried
+/// again from `executor`'s thread, which waits there.
+///
+/// Use this instead of `co_await co_spawn(pool, ...)`, which ends the program on Boost 1.81 when it is cancelled, and of
+/// `post(bind_executor(pool, ...))`, after which the coroutine runs beside its own cancellation (rule 45). To run a whole
+/// task elsewhere use `on`. `AwaitableExecutor`: that of the awaiting coroutine's type, if it is not `any_io_executor`.
+template <class AwaitableExecutor = detail::asio_front::net::any_io_executor, class Executor, class F, class... Args>
+  requires(detail::asio_front::executor_like<Executor>)
+[[nodiscard("cacheflight: co_await what offload returns, or nothing runs")]] auto offload(Executor const& executor,
+                                                                                          F&& f, Args&&... args) {
+  return detail::asio_front::await_offloaded<AwaitableExecutor>(
+      executor, detail::bind_task(std::forward<F>(f), std::forward<Args>(args)...));
+}
+/// The same on the executor of a context: `cacheflight::offload(pool, render, page)`.
+template <class AwaitableExecutor = detail::asio_front::net::any_io_executor, class Context, class F, class... Args>
+  requires(detail::asio_front::context_like<Context>)
+[[nodiscard("cacheflight: co_await what offload returns, or nothing runs")]] auto offload(Context& context, F&& f,
+                                                                                          Args&&... args) {
+  return cacheflight::offload<AwaitableExecutor>(context.get_executor(), std::forward<F>(f),
+                                                 std::forward<Args>(args)...);
 }
 
 /// `flights.run(key, task, args...)` for completion tokens: callbacks, `use_future`, `use_awaitable`, `deferred`,
