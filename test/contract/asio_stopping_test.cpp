@@ -169,6 +169,30 @@ TEST(R45, asio_a_refused_stop_request_is_tried_again_where_the_task_runs) {
   }
 }
 
+net::awaitable<int> notes_strand(net::strand<net::io_context::executor_type> connection, bool& on_connections) {
+  auto const ex = co_await net::this_coro::executor;
+  co_await net::post(ex, net::use_awaitable);  // it began inside the starting call
+  EXPECT_TRUE(in_strand(ex));
+  on_connections = connection.running_in_this_thread();
+  co_return 1;
+}
+
+TEST(R45, asio_a_task_runs_on_its_leaders_strand_or_on_one_of_its_own) {
+  manual_group flights;
+  net::io_context io;
+  auto const connection = net::make_strand(io);
+  bool led_on_strand = false, led_on_context = true, on_context = true;
+  net::co_spawn(connection, flights.run("a", notes_strand, connection, std::ref(led_on_strand)), net::detached);
+  net::co_spawn(io, flights.run("b", notes_strand, connection, std::ref(led_on_context)), net::detached);
+  net::co_spawn(connection, flights.run("c", cacheflight::on(io, notes_strand), connection, std::ref(on_context)),
+                net::detached);
+  poll(io);
+  EXPECT_TRUE(led_on_strand);
+  EXPECT_FALSE(led_on_context);
+  EXPECT_FALSE(on_context);
+  EXPECT_EQ(flights.stats().resolved, 3u);
+}
+
 // ---- a task that computes -----------------------------------------------------------------------------------------
 
 net::awaitable<int> computes(cacheflight::stop_flag stop, std::function<void()> meanwhile, bool& before, bool& after) {
