@@ -86,18 +86,23 @@ struct counted {
 
 // ---- what it answers ----------------------------------------------------------------------------------------------
 
+void nothing() {}
+int seven() { return 7; }
+std::unique_ptr<int> pass_on(std::unique_ptr<int> number) { return number; }
+void append(std::string& text) { text += "void,"; }
+void fail() { throw std::runtime_error("thrown,"); }
+
 net::awaitable<void> all_kinds(net::thread_pool& pool, std::string& log) {
   auto const self = std::this_thread::get_id();
-  auto const where = co_await offload(pool, [] { return std::this_thread::get_id(); });
+  auto const where = co_await offload(pool, &std::this_thread::get_id);
   log += where == self ? "here," : "there,";
   log += std::this_thread::get_id() == self ? "back," : "lost,";
-  auto const moved =
-      co_await offload(pool.get_executor(), [](std::unique_ptr<int> n) { return n; }, std::make_unique<int>(7));
+  auto const moved = co_await offload(pool.get_executor(), pass_on, std::make_unique<int>(7));
   log += std::to_string(*moved) + ",";
-  auto const on_strand = net::any_io_executor(net::make_strand(pool));
-  co_await offload(on_strand, [](std::string& text) { text += "void,"; }, std::ref(log));
+  net::any_io_executor const on_strand = net::make_strand(pool);
+  co_await offload(on_strand, append, std::ref(log));
   try {
-    co_await offload(pool, [] { throw std::runtime_error("thrown,"); });
+    co_await offload(pool, fail);
   } catch (std::runtime_error const& e) {
     log += e.what();
   }
@@ -135,7 +140,7 @@ TEST(R45, offload_of_a_null_function_is_refused_at_once) {
 using io_executor = net::io_context::executor_type;
 
 net::awaitable<void, io_executor> typed(stepped_pool& pool, int& got) {
-  got = co_await offload<io_executor>(pool, [] { return 7; });
+  got = co_await offload<io_executor>(pool, seven);
 }
 
 TEST(R45, offload_is_for_coroutines_of_other_executor_types_as_well) {
@@ -232,7 +237,7 @@ TEST(R45, offload_never_ends_the_program_nor_races_whenever_its_flight_is_cancel
   net::thread_pool pool(2), threads(2);
   auto const load = [](net::thread_pool& to) -> net::awaitable<int> {
     int sum = 0;
-    for (int i = 0; i < 20; ++i) sum += co_await offload(to, [] { return 1; });
+    for (int i = 0; i < 20; ++i) sum += co_await offload(to, seven);
     co_return sum;
   };
   unsigned ended = 0;
@@ -297,7 +302,7 @@ TEST(R45, offload_to_a_pool_that_is_stopped_and_goes_is_answered) {
 net::awaitable<void> holds(stepped_pool& pool, int& alive, bool& resumed) {
   counted const mine(alive);
   net::steady_timer timer(co_await net::this_coro::executor, 1h);
-  co_await offload(pool, [] {});
+  co_await offload(pool, nothing);
   resumed = true;
 }
 
