@@ -38,7 +38,7 @@ int executions = 0;  // One thread runs everything here, so that plain integers 
 int stopped = 0;
 
 // A query that takes for ever. It is told to stop by the means of Asio: its timer is cancelled. A task that computes would
-// take a std::stop_token as its first parameter, and look at it.
+// take a cacheflight::stop_flag as its first parameter, and look at it.
 net::awaitable<std::string> query() {
   ++executions;
   net::steady_timer answer(co_await net::this_coro::executor, net::steady_timer::time_point::max());

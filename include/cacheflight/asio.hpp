@@ -9,18 +9,23 @@
 /// - From anywhere else: `async_run(flights, executor, key, [run_options,] task, args..., token)`.
 ///
 /// Executors. The task runs on the leader's executor (`async_run`: on the given one) unless it is wrapped with
-/// `on(executor, task)`; on a strand of its own unless that executor is one, because asking it to stop must not race
-/// with it. Every caller resumes on its own executor, by a post, and never inside the call that settled the flight. A
-/// leader whose task completes inside its starting call goes on without being suspended. A task that has not begun when
-/// its flight ends never begins, however long it was queued.
+/// `on(executor, task)`: on that executor itself if it is a strand, else on a strand of its own there, because asking
+/// it to stop must not race with it. So where each connection has a strand, a task runs on that of the connection
+/// that leads, and is held up, for all of its callers, by what that connection computes; `on(context, task)` gives it
+/// a strand of its own. Every caller resumes on its own executor, by a post, and never inside the call that settled
+/// the flight. A leader whose task completes inside its starting call goes on without being suspended. A task that
+/// has not begun when its flight ends never begins, however long it was queued. For work on another thread inside a
+/// task there is `offload`.
 ///
-/// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone and
-/// at once with `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one
-/// leaves, and when the flight is cancelled or times out, the task is asked to stop: through its `std::stop_token` if
-/// it takes one, on the thread that asks, and through the per-operation cancellation of its coroutine (all types),
-/// emitted on the task's own serialized executor. The latter is left out if `T`'s awaitable has a concrete executor
-/// type that is not a strand (`awaitable<T, io_context::executor_type>`), where nothing can serialize it.
-/// `run_options::stop_token` cancels a caller like its slot does, from any thread.
+/// Cancellation. A caller that is cancelled through its cancellation slot (total, partial or terminal) leaves alone
+/// and at once with `caller_cancelled_error`; the others keep waiting, also when it was the leader. When the last one
+/// leaves, and when the flight is cancelled or times out, the task is asked to stop where it runs: on its own
+/// serialized executor, first through its `std::stop_token` if it takes one, then through the per-operation
+/// cancellation of its coroutine (all types). So a stop callback may use what the task uses, and a slow one holds up
+/// whoever else runs there. A `stop_flag`, for a task that computes, is set at once instead. If `T`'s awaitable has a
+/// concrete executor type that is not a strand (`awaitable<T, io_context::executor_type>`), nothing can serialize:
+/// the token is requested on that executor, by whichever of its threads, and the per-operation cancellation is left
+/// out. `run_options::stop_token` cancels a caller like its slot does, from any thread.
 ///
 /// Contexts. Destroying an execution context destroys the callers that wait on it (they leave) and the tasks that run
 /// on it (their flights end as abandoned); callers on other contexts are answered. A context that merely stopped
@@ -46,6 +51,7 @@
 
 #include <cacheflight/detail/asio/async_run.hpp>
 #include <cacheflight/detail/asio/coroutine_caller.hpp>
+#include <cacheflight/detail/asio/offload.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/group.hpp>
 
@@ -75,7 +81,7 @@ struct front<detail::asio_front::net::awaitable<T, Executor>> {
 };
 
 /// `task`, to be run on `executor` instead of the leader's: `flights.run(key, cacheflight::on(pool.get_executor(),
-/// load), id)`. On a strand of its own unless `executor` is one.
+/// load), id)`. On a strand of its own there, unless `executor` is a strand.
 template <class Executor, class F>
   requires(detail::asio_front::executor_like<Executor>)
 [[nodiscard]] auto on(Executor executor, F task) {
@@ -87,6 +93,40 @@ template <class Context, class F>
   requires(detail::asio_front::context_like<Context>)
 [[nodiscard]] auto on(Context& context, F task) {
   return cacheflight::on(context.get_executor(), std::move(task));
+}
+
+/// Runs a plain function on another executor, and waits for it: `co_await cacheflight::offload(pool, render, page)`, in
+/// a task or in any other coroutine of Asio's. What `f(args...)` returns or throws is what the `co_await` does;
+/// move-only results and `void` work, references do not. `f` and `args` are bound as `run` binds them, and destroyed on
+/// `executor` when `f` has returned. The coroutine is then resumed on its own executor, by a post, or goes on without
+/// being suspended if `f` was through before.
+///
+/// Cancelling the coroutine (all types) only sets a flag: the `co_await` lasts until `f` has returned, and answers with
+/// what `f` answered. `f` gets it if its first parameter is a `stop_flag`, to poll, or a `std::stop_token`, whose
+/// callbacks run on the coroutine's executor while `f` runs. An `f` that has not begun by then never begins: it is
+/// `operation_aborted`. If the coroutine is destroyed, with its context, the flag is set as well, and `f` goes on alone.
+///
+/// If `executor` refuses `f`, what it throws is thrown; if it drops `f` (a pool that was stopped and is destroyed), it
+/// is `abandoned_error`. A pool that was merely stopped answers nobody. A coroutine whose executor refuses it is tried
+/// again from `executor`'s thread, which waits there.
+///
+/// Use this instead of `co_await co_spawn(pool, ...)`, which ends the program on Boost 1.81 when it is cancelled, and of
+/// `post(bind_executor(pool, ...))`, after which the coroutine runs beside its own cancellation (rule 45). To run a whole
+/// task elsewhere use `on`. `AwaitableExecutor`: that of the awaiting coroutine's type, if it is not `any_io_executor`.
+template <class AwaitableExecutor = detail::asio_front::net::any_io_executor, class Executor, class F, class... Args>
+  requires(detail::asio_front::executor_like<Executor>)
+[[nodiscard("cacheflight: co_await what offload returns, or nothing runs")]] auto offload(Executor const& executor,
+                                                                                          F&& f, Args&&... args) {
+  return detail::asio_front::await_offloaded<AwaitableExecutor>(
+      executor, detail::bind_task(std::forward<F>(f), std::forward<Args>(args)...));
+}
+/// The same on the executor of a context: `cacheflight::offload(pool, render, page)`.
+template <class AwaitableExecutor = detail::asio_front::net::any_io_executor, class Context, class F, class... Args>
+  requires(detail::asio_front::context_like<Context>)
+[[nodiscard("cacheflight: co_await what offload returns, or nothing runs")]] auto offload(Context& context, F&& f,
+                                                                                          Args&&... args) {
+  return cacheflight::offload<AwaitableExecutor>(context.get_executor(), std::forward<F>(f),
+                                                 std::forward<Args>(args)...);
 }
 
 /// `flights.run(key, task, args...)` for completion tokens: callbacks, `use_future`, `use_awaitable`, `deferred`,

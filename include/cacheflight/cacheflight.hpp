@@ -9,4 +9,5 @@
 #include <cacheflight/hash.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
+#include <cacheflight/stop_flag.hpp>
 #include <cacheflight/version.hpp>

@@ -138,8 +138,8 @@ class basic_group {
   ///
   /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed
   /// as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task takes a leading
-  /// `std::stop_token` it gets one. In an expression with a `co_await` prefer a function with bound arguments to a
-  /// capturing lambda, and build no aggregates: g++ 12 destroys closures and aggregates there twice.
+  /// `std::stop_token` or `stop_flag` it gets one. In an expression with a `co_await` prefer a function with bound
+  /// arguments to a capturing lambda, and build no aggregates: g++ 12 destroys closures and aggregates there twice.
   ///
   /// The key is bound like an argument: what owns its text, a `std::string` or a `char` buffer, is copied or moved into
   /// the call; a `std::string_view`, `char const*` or literal is borrowed until the call has been awaited; only a caller

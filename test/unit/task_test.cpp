@@ -101,6 +101,20 @@ TEST(bound_task, a_leading_stop_token_is_passed_if_it_is_taken) {
   EXPECT_EQ(without(source.get_token()), 4);
 }
 
+TEST(bound_task, a_leading_stop_flag_is_passed_if_it_is_taken_and_no_token) {
+  std::stop_source source;
+  auto takes = bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
+  static_assert(decltype(takes)::takes_flag && !decltype(takes)::takes_token);
+  EXPECT_EQ(takes(source.get_token()), -1);
+  auto either = bind_task([](auto told) { return std::is_same_v<decltype(told), std::stop_token>; });
+  static_assert(decltype(either)::takes_token && !decltype(either)::takes_flag);
+  EXPECT_TRUE(either(source.get_token()));
+  source.request_stop();
+  auto takes_again = bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
+  EXPECT_EQ(takes_again(source.get_token()), 4);
+  EXPECT_FALSE(cacheflight::stop_flag().stop_requested());
+}
+
 TEST(bound_task, the_callers_own_stop_token_is_an_argument_like_any_other) {
   std::stop_source own;
   own.request_stop();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/recycling.hpp>
+#include <cacheflight/stop_flag.hpp>
 
 #include <concepts>
 #include <functional>
@@ -20,13 +21,15 @@ class run_options;
 namespace cacheflight::inline v1::detail {
 
 /// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a
-/// leading `std::stop_token` if the function takes one.
+/// leading `std::stop_token` or `stop_flag` if the function takes one.
 template <class F, class... Args>
 class bound_task {
  public:
   using function_type = F;
   static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
-  static constexpr bool callable = takes_token || std::is_invocable_v<F, Args...>;
+  static constexpr bool takes_flag = !takes_token && std::is_invocable_v<F, stop_flag, Args...>;
+  static constexpr bool can_be_told = takes_token || takes_flag;
+  static constexpr bool callable = can_be_told || std::is_invocable_v<F, Args...>;
   static_assert(callable || !(std::same_as<Args, run_options> || ...),
                 "cacheflight: run_options come before the task: run(key, options, task, args...)");
   static_assert(callable,
@@ -34,8 +37,9 @@ class bound_task {
                 "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
                 "std::ref for a reference.");
 
-  using result = typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
-                                             std::invoke_result<F, Args...>>::type;
+  using result = typename std::conditional_t<
+      takes_token, std::invoke_result<F, std::stop_token, Args...>,
+      std::conditional_t<takes_flag, std::invoke_result<F, stop_flag, Args...>, std::invoke_result<F, Args...>>>::type;
 
   template <class G, class... Bound>
   explicit bound_task(std::in_place_t, G&& function, Bound&&... arguments)
@@ -48,6 +52,8 @@ class bound_task {
     return std::apply(
         [&](F& function, Args&... arguments) -> result {
           if constexpr (takes_token) return std::invoke(std::move(function), std::move(token), std::move(arguments)...);
+          else if constexpr (takes_flag)
+            return std::invoke(std::move(function), stop_flag(std::move(token)), std::move(arguments)...);
           else return std::invoke(std::move(function), std::move(arguments)...);
         },
         parts_);

@@ -67,7 +67,7 @@ inline constexpr bool is_submitted = false;
 template <class Submit, class F>
 inline constexpr bool is_submitted<submitted<Submit, F>> = true;
 
-/// A flight whose task has a `std::stop_token` or cannot be asked to stop, and settles by being given an answer.
+/// A flight whose task has a `std::stop_token` or `stop_flag`, or cannot be asked to stop, and settles by being given an answer.
 template <class P, class Key, class Task, class Answer>
 class simple_flight : public keyed_flight<P, Key> {
  public:
@@ -91,7 +91,7 @@ class simple_flight : public keyed_flight<P, Key> {
   /// False: the flight was doomed before its task could run, and has been settled.
   [[nodiscard]] bool may_start() noexcept {
     if (core_type::may_start(*this)) {
-      if constexpr (Task::takes_token) core_type::stoppable(*this);
+      if constexpr (Task::can_be_told) core_type::stoppable(*this);
       return true;
     }
     unwind(cause::abandoned, nullptr, nullptr);
@@ -117,7 +117,7 @@ class simple_flight : public keyed_flight<P, Key> {
   };
 
   std::optional<Task> task_;
-  [[no_unique_address]] std::conditional_t<Task::takes_token, std::stop_source, no_token> token_;
+  [[no_unique_address]] std::conditional_t<Task::can_be_told, std::stop_source, no_token> token_;
 };
 
 /// A flight whose task returns its answer.

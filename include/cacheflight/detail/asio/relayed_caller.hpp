@@ -92,7 +92,7 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
     relayed_caller* self;
     void evict(std::unique_lock<std::mutex>& lock) noexcept override {
       self->clear_slot();
-      std::optional<io_side> const gone = std::exchange(self->io_, std::nullopt);
+      [[maybe_unused]] std::optional<io_side> const gone = std::exchange(self->io_, std::nullopt);
       lock.unlock();  // the caller may be gone from here on
     }
   };
@@ -142,7 +142,7 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
     if (this->joined()) core_type::finish(*this);
     shell_.emplace(this->allocator());
     {
-      auto const gone = this->move_out();
+      [[maybe_unused]] auto const gone = this->move_out();
     }
     part();
   }

@@ -86,11 +86,13 @@ class task_flight final : public keyed_flight<P, Key> {
       failure = std::current_exception();
     }
     if (!under_way) handed_over(std::move(failure));
-    if (place_uses_.load(std::memory_order_relaxed) != 0) core_type::stoppable(*this);  // not through already
+    if constexpr (!Task::takes_flag)
+      if (place_uses_.load(std::memory_order_relaxed) != 0) core_type::stoppable(*this);  // not through already
   }
 
+  /// A token's callbacks and the cancellation belong to where the task runs (rule 45); here they are only posted there.
   [[nodiscard]] bool request_stop() noexcept override {
-    if constexpr (Task::takes_token) token_.request_stop();
+    if constexpr (Task::takes_flag) token_.request_stop();  // on which there are no callbacks
     pin_guard guard;
     if (context_) {
       guard.reset(context_->try_pin());
@@ -98,10 +100,10 @@ class task_flight final : public keyed_flight<P, Key> {
     }
     if (!use_place()) return true;
     bool asked = true;
-    if (place_->serial) {
+    if (place_->serial || Task::takes_token) {
       try {
         asio_front::with_strand(place_->executor, [&]<class Found>(Found const& ex) {
-          stopper stop{referred()};
+          stopper stop{referred(), place_->serial};
           if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
           else net::post(ex, std::move(stop));
         });
@@ -136,11 +138,13 @@ class task_flight final : public keyed_flight<P, Key> {
 
   struct stopper {
     flight_reference flight;
+    bool serial;
 #pragma push_macro("emit")  // Qt's
 #undef emit
     void operator()() {
       flight->asked_.store(true, std::memory_order_relaxed);
-      flight->signal_.emit(net::cancellation_type::all);
+      if constexpr (Task::takes_token) flight->token_.request_stop();
+      if (serial) flight->signal_.emit(net::cancellation_type::all);
     }
 #pragma pop_macro("emit")
   };
@@ -248,6 +252,8 @@ class task_flight final : public keyed_flight<P, Key> {
       if (self->launch_.answered()) self->unwind(cause::abandoned, nullptr, nullptr);
       co_return;
     }
+    // It may compute before it is suspended for the first time. Not earlier: only now its signal has a handler.
+    if constexpr (Task::takes_flag) core_type::stoppable(*self.operator->());
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
     std::exception_ptr failure;
@@ -284,7 +290,7 @@ class task_flight final : public keyed_flight<P, Key> {
   }
 
   [[nodiscard]] static std::stop_source make_token() {
-    if constexpr (Task::takes_token) return std::stop_source();
+    if constexpr (Task::can_be_told) return std::stop_source();
     else return std::stop_source(std::nostopstate);
   }
 

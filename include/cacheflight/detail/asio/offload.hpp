@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+// A plain function on an executor of its own, and the coroutine that waits for it.
+
+#include <cacheflight/detail/asio/caller.hpp>
+#include <cacheflight/detail/process.hpp>
+#include <cacheflight/detail/recycling.hpp>
+#include <cacheflight/detail/task.hpp>
+#include <cacheflight/detail/unwinding.hpp>
+#include <cacheflight/error.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace cacheflight::inline v1::detail::asio_front {
+
+/// What `offload` returned, and who waits for it. Owned by whoever may still need it: the function on its way, the
+/// coroutine, the turn that resumes it, the cancellation slot.
+///
+/// Three meet here, on three threads: the executor that has the function, the coroutine's context, which may go, and a
+/// cancellation, which only sets a flag. Nothing of the coroutine's is used by a thread that has not pinned its context.
+template <class Task, class Executor>
+class offloaded final : public context_guard::parked {
+ public:
+  using result = typename Task::result;
+  using reference = std::shared_ptr<offloaded>;
+  static_assert(!std::is_reference_v<result>,
+                "cacheflight: an offloaded function must not return a reference: return a value or a pointer");
+
+  offloaded(Task&& task, Executor const& coroutines)
+      : context_(context_guard::of(coroutines)), task_(std::move(task)) {}
+  offloaded(offloaded const&) = delete;
+  offloaded& operator=(offloaded const&) = delete;
+  ~offloaded() = default;
+
+  /// Gives the function to `ex`; throws if that refuses.
+  template <class To>
+  static void send(reference const& self, To const& ex) {
+    asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
+      if constexpr (is_strand<Found>) net::post(found.get_inner_executor(), errand<Found>(self, found));
+      else net::post(found, errand<>(self));
+    });
+  }
+
+  [[nodiscard]] bool is_through() const noexcept { return state_.load(std::memory_order_acquire) == state::through; }
+
+  /// The coroutine, on its own executor. It may be resumed inside of this, and elsewhere before this returns.
+  template <class Handler>
+  static void suspend(reference self, Executor const& ex, Handler&& handler) {
+    using stored = std::decay_t<Handler>;
+    static_assert(sizeof(stored) <= sizeof(storage_) && alignof(stored) <= alignof(std::max_align_t));
+    auto* const at = ::new (static_cast<void*>(self->storage_)) stored(std::forward<Handler>(handler));
+    self->resume_ = [](void* from, bool call) {
+      auto* const source = static_cast<stored*>(from);
+      stored taken(std::move(*source));
+      source->~stored();
+      if (call) std::move(taken)();
+    };
+    self->executor_.emplace(ex);
+    if (auto slot = net::get_associated_cancellation_slot(*at); slot.is_connected()) {
+      try {
+        slot.template emplace<canceller>(self);
+      } catch (...) {
+        self->not_cancellable_ = std::current_exception();
+        self->ask();
+      }
+    }
+    if (self->context_) {
+      self->parked_ = self->context_->park(*self);
+      if (!self->parked_) return self->vanish();  // its context is going
+    }
+    state before = state::under_way;
+    if (!self->state_.compare_exchange_strong(before, state::awaited, std::memory_order_acq_rel)) self->take_turn();
+  }
+
+  /// In the coroutine, when the function is through.
+  result outcome() {
+    if (not_cancellable_) std::rethrow_exception(not_cancellable_);
+    if (failure_) std::rethrow_exception(failure_);
+    if constexpr (!std::is_void_v<result>) return std::move(*value_);
+  }
+
+ private:
+  /// `through`: so is the function; whoever comes second, function or coroutine, has the coroutine go on.
+  enum class state : unsigned char { under_way, awaited, through, gone };
+
+  /// The function on its way; to a strand as `with_strand` says.
+  template <class... Strand>
+  class errand {
+   public:
+    explicit errand(reference self, Strand const&... strand) : self_(std::move(self)), strand_(strand...) {}
+    errand(errand&&) noexcept = default;
+    errand& operator=(errand&&) = delete;
+    ~errand() {
+      if (self_) finish_dropped(self_);
+    }
+    void operator()() {
+      reference const mine = std::move(self_);
+      if (!mine) return;
+      if constexpr (sizeof...(Strand) == 0) {
+        run(mine);
+      } else {
+        try {
+          net::dispatch(std::get<0>(strand_), errand<>(mine));
+        } catch (...) {
+          if (unwinding()) throw;  // otherwise the strand's refusal: the function was dropped
+        }
+      }
+    }
+
+   private:
+    reference self_;
+    [[no_unique_address]] std::tuple<Strand...> strand_;
+  };
+
+  struct canceller {
+    reference self;
+    explicit canceller(reference s) noexcept : self(std::move(s)) {}
+    void operator()(net::cancellation_type type) const noexcept {
+      if ((type & net::cancellation_type::all) != net::cancellation_type::none) self->ask();
+    }
+  };
+
+  void ask() noexcept {
+    asked_.store(true, std::memory_order_release);
+    if constexpr (Task::can_be_told) token_.request_stop();
+  }
+
+  // -- where the function runs
+
+  static void run(reference const& self) {
+    try {
+      if (self->asked_.load(std::memory_order_acquire))
+        throw asio_front::system_error(net::error::operation_aborted, "cacheflight: cancelled before it began");
+      if constexpr (std::is_void_v<result>) (*self->task_)(self->token_.get_token());
+      else self->value_.emplace((*self->task_)(self->token_.get_token()));
+    } catch (...) {
+      if (unwinding()) {
+        finish_dropped(self);
+        throw;
+      }
+      self->failure_ = std::current_exception();
+    }
+    finish(self);
+  }
+
+  /// It will never return.
+  static void finish_dropped(reference const& self) noexcept {
+    self->failure_ = std::make_exception_ptr(abandoned_error());
+    finish(self);
+  }
+
+  static void finish(reference const& self) noexcept {
+    self->task_.reset();
+    for (;;) {
+      pin_guard pinned;
+      if (self->context_) {
+        pinned.reset(self->context_->try_pin());
+        if (!pinned) return;  // it is going, and the coroutine with it
+      }
+      state now = state::under_way;
+      if (self->state_.compare_exchange_strong(now, state::through, std::memory_order_acq_rel)) return;
+      if (now != state::awaited ||
+          !self->state_.compare_exchange_strong(now, state::through, std::memory_order_acq_rel))
+        return;  // gone
+      if (post_turn(self)) return;
+      self->state_.store(state::awaited, std::memory_order_release);  // refused
+      pinned.reset();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // nobody else would try again
+    }
+  }
+
+  // -- the coroutine's turn
+
+  /// Resumes the coroutine, or destroys it if it is destroyed uncalled: with its context's queue. One whose number has
+  /// been taken back, because its executor threw, is void.
+  template <class... Strand>
+  struct turn {
+    reference self;
+    unsigned number;
+    [[no_unique_address]] std::tuple<Strand...> strand;
+
+    turn(reference s, unsigned n, Strand const&... ex) : self(std::move(s)), number(n), strand(ex...) {}
+    turn(turn&&) noexcept = default;
+    turn& operator=(turn&&) = delete;
+    ~turn() {
+      if (!self || number != self->number_.load(std::memory_order_acquire)) return;
+      if (submission* const now = submission::of(self.get())) now->dropped = true;
+      else self->vanish();
+    }
+    void operator()() {
+      reference const mine = std::move(self);
+      if (!mine || number != mine->number_.load(std::memory_order_acquire)) return;
+      if (submission* const now = submission::of(mine.get())) now->taken = true, now->what = nullptr;
+      if constexpr (sizeof...(Strand) == 0) {
+        mine->take_turn();
+      } else {
+        auto const ex = std::move(std::get<0>(strand));
+        if (mine->submit([&] { net::dispatch(ex, turn<>(mine, number)); })) return;
+        if (mine->submit([&] { net::post(ex.get_inner_executor(), turn(mine, mine->number_.load(), ex)); })) return;
+        mine->vanish();
+        throw std::bad_alloc();
+      }
+    }
+  };
+
+  /// False: refused, nothing has changed.
+  [[nodiscard]] static bool post_turn(reference const& self) noexcept {
+    Executor const here = *self->executor_;  // which the turn gives up
+    return asio_front::with_strand(here, [&]<class Found>(Found const& ex) {
+      unsigned const number = self->number_.load(std::memory_order_relaxed);
+      return self->submit([&] {
+        if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), turn<Found>(self, number, ex));
+        else net::post(ex, turn<>(self, number));
+      });
+    });
+  }
+
+  template <class Give>
+  [[nodiscard]] bool submit(Give&& give) {
+    submission now(this);
+    try {
+      give();
+    } catch (...) {
+      if (now.taken) throw;
+      number_.fetch_add(1, std::memory_order_acq_rel);
+      return false;
+    }
+    now.end();
+    if (now.dropped) vanish();
+    return true;
+  }
+
+  /// On the coroutine's executor.
+  void take_turn() {
+    leave();
+    std::exchange(resume_, nullptr)(storage_, true);
+  }
+
+  /// The coroutine is destroyed, and nobody waits.
+  void vanish() noexcept {
+    ask();
+    leave();
+    if (resume_) std::exchange(resume_, nullptr)(storage_, false);
+  }
+
+  /// Gives up what belongs to the context.
+  void leave() noexcept {
+    if (std::exchange(parked_, false)) context_->unpark(*this);
+    executor_.reset();
+  }
+
+  void evict(std::unique_lock<std::mutex>& lock) noexcept override {
+    lock.unlock();
+    state before = state::awaited;  // otherwise its turn is destroyed with the context's queue
+    if (state_.compare_exchange_strong(before, state::gone, std::memory_order_acq_rel)) vanish();
+  }
+
+  struct no_token {
+    [[nodiscard]] static std::stop_token get_token() noexcept { return {}; }
+  };
+
+  context_guard::reference context_;
+  std::optional<Task> task_;
+  [[no_unique_address]] std::conditional_t<Task::can_be_told, std::stop_source, no_token> token_;
+  std::atomic<bool> asked_{false};
+  std::atomic<state> state_{state::under_way};
+  std::atomic<unsigned> number_{0};
+  bool parked_ = false;
+  std::exception_ptr failure_, not_cancellable_;
+  struct nothing {};
+  std::optional<std::conditional_t<std::is_void_v<result>, nothing, result>> value_;
+  std::optional<Executor> executor_;  // while the coroutine is suspended
+  void (*resume_)(void*, bool) = nullptr;
+  alignas(std::max_align_t) std::byte storage_[64];
+};
+
+/// What `offload` awaits.
+template <class Offloaded, class Executor>
+struct until_through {
+  std::shared_ptr<Offloaded> const* self;
+  Executor const* executor;
+
+  struct initiation {
+    template <class Handler>
+    void operator()(Handler&& handler, until_through what) const {
+      Offloaded::suspend(*what.self, *what.executor, std::forward<Handler>(handler));
+    }
+  };
+
+  template <class Token>
+  auto operator()(Token&& token) const -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token,
+                                                                                      std::declval<until_through>())) {
+    return net::async_initiate<Token, void()>(initiation(), token, until_through(*this));
+  }
+};
+
+template <class Executor, class To, class Task>
+net::awaitable<typename Task::result, Executor> await_offloaded(To to, Task task) {
+  using type = offloaded<Task, Executor>;
+  Executor const ex = co_await net::this_coro::executor;
+  auto const self = detail::make_shared_recycled<type>(std::move(task), ex);
+  {
+    To const there = std::move(to);  // given up here: its context may go while this waits
+    type::send(self, there);
+  }
+  if (!self->is_through()) co_await until_through<type, Executor>{&self, &ex};
+  if constexpr (std::is_void_v<typename type::result>) self->outcome();
+  else co_return self->outcome();
+}
+
+}  // namespace cacheflight::inline v1::detail::asio_front
