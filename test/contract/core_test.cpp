@@ -49,6 +49,20 @@ using cacheflight::options;
 using cacheflight::run_options;
 using core_type = hand_front::core_type;
 
+/// Named as what Boost's stackful coroutines are shut down by.
+namespace detail {
+struct forced_unwind {};
+}  // namespace detail
+
+TEST(R39_DeathTest, an_event_that_is_shut_down_ends_the_program) {
+  EXPECT_DEATH(
+      {
+        manual_group flights{options().on_event([](cacheflight::event const&) { throw detail::forced_unwind(); })};
+        hand_front().run(flights, "k", {}, make_task());
+      },
+      "");
+}
+
 TEST(R10, a_refused_hand_over_is_tried_again_and_the_outcome_is_not_lost) {
   manual_group flights;
   hand_front front;

@@ -25,7 +25,9 @@ FILES = [
     "detail/deadline_heap.hpp",
     "detail/list.hpp",
     "detail/launch.hpp",
+    "detail/retired.hpp",
     "detail/turns.hpp",
+    "detail/type_identity.hpp",
     "platform.hpp",
     "group.hpp",
 ]

@@ -4,14 +4,26 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <typeinfo>
 #include <vector>
 
-namespace cacheflight::detail {
-namespace {
+namespace other_types {
 
+using cacheflight::detail::can_be_local;
+using cacheflight::detail::same_type;
+
+// unit/other_types.cpp: types of the same names.
+std::type_info const& other_row() noexcept;
+std::type_info const& other_visible() noexcept;
+
+namespace {
 struct row {};
+}  // namespace
+struct visible {};
+
+namespace {
 
 // Mangled names, as all our compilers make them.
 TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_its_name) {
@@ -20,6 +32,9 @@ TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_
   EXPECT_TRUE(can_be_local("ZL4loadvE3row"));                   // static void load() { struct row }
   EXPECT_TRUE(can_be_local("ZN3appL4loadEvE3row"));             // the same in a namespace
   EXPECT_TRUE(can_be_local("St13type_identityIZ4mainE3$_1E"));  // clang's closures
+  for (char const* const name : {"L0", "L9", "LL5", "-L5", "L5-"}) EXPECT_TRUE(can_be_local(name)) << name;
+  for (char const* const name : {"L-", "LA"}) EXPECT_FALSE(can_be_local(name)) << name;
+  EXPECT_FALSE(can_be_local(std::string_view("L5", 1)));
   EXPECT_FALSE(can_be_local("i"));
   EXPECT_FALSE(can_be_local(""));
   EXPECT_FALSE(can_be_local("L"));
@@ -36,5 +51,23 @@ TEST(R43_type_identity, a_type_is_the_same_as_itself_only) {
   EXPECT_FALSE(same_type(typeid(int), typeid(unsigned)));
 }
 
+TEST(R43_type_identity, types_in_unnamed_namespaces_are_two_in_two_files) {
+  EXPECT_FALSE(same_type(typeid(row), other_row()));
+  EXPECT_TRUE(same_type(typeid(visible), other_visible()));
+}
+
+/// What a type is described by: here another object for the same type, as in what was loaded.
+struct described : std::type_info {
+  explicit described(char const* name) : std::type_info(name) {}
+};
+
+TEST(R43_type_identity, what_describes_a_type_twice_is_compared_by_name) {
+#ifndef _LIBCPP_VERSION
+  EXPECT_TRUE(same_type(described("3row"), described("3row")));
+  EXPECT_FALSE(same_type(described("3row"), described("3now")));
+#endif
+  EXPECT_FALSE(same_type(described("N12_GLOBAL__N_13rowE"), described("N12_GLOBAL__N_13rowE")));
+}
+
 }  // namespace
-}  // namespace cacheflight::detail
+}  // namespace other_types

@@ -19,7 +19,7 @@ namespace cacheflight::inline v1::detail {
 
 /// Whether a type can be one translation unit's own, by its mangled name: of an unnamed namespace, of a function with
 /// internal linkage, a closure. It may say so of another type as well.
-[[nodiscard]] constexpr bool can_be_local(std::string_view name) noexcept {
+[[nodiscard]] inline bool can_be_local(std::string_view name) noexcept {
   if (name.find("_GLOBAL__N_") != name.npos || name.find('$') != name.npos) return true;
   for (std::size_t at = name.find('L'); at != name.npos; at = name.find('L', at + 1))
     if (at + 1 < name.size() && name[at + 1] >= '0' && name[at + 1] <= '9') return true;
