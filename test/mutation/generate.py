@@ -25,7 +25,6 @@ FILES = [
     "detail/deadline_heap.hpp",
     "detail/list.hpp",
     "detail/launch.hpp",
-    "detail/nesting.hpp",
     "detail/retired.hpp",
     "detail/turns.hpp",
     "detail/type_identity.hpp",
@@ -116,8 +115,6 @@ LEFT_OUT = {"std_platform::shards"}
 LEFT_OUT |= {"core::before_fork", "core::after_fork", "core::forget", "outcall::forget_others", "deadline_heap::clear"}
 LEFT_OUT |= {"thread_driver::before_fork", "thread_driver::after_fork"}
 LEFT_OUT |= {f"fork_handler::{f}" for f in ("fork_handler", "~fork_handler", "before_fork", "after_fork")}
-# What the compiler evaluates: a thread-local's first value, a builtin's argument.
-LEFT_OUT |= {"here", "thread_stack::low", "thread_stack::high"}
 TIMES = re.compile(r"clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")
 # Names of what an expression statement may not consist of: a place to step, not an effect.
 NO_EFFECT = re.compile(r"P::point\(|\(void\)")
@@ -298,8 +295,6 @@ class Generator:
                 context = {**context, "function": f"{context['class']}::{node['name']}"}
         elif kind == "FieldDecl":
             context = {**context, "function": f"{context.get('class', '')}::{node.get('name', '')}"}
-            if context["function"] in LEFT_OUT:
-                return
         elif kind == "CallExpr" and self.text(node).startswith("P::point("):
             return
         elif kind == "CXXRewrittenBinaryOperator":  # a != b written as !(a == b)
@@ -336,7 +331,7 @@ class Generator:
             node = inner[1] if len(inner) == 3 else inner[0]
 
     def visit_function(self, node, context):
-        if {node["name"], f"{context.get('class')}::{node['name']}"} & LEFT_OUT:
+        if f"{context.get('class')}::{node['name']}" in LEFT_OUT:
             return
         if not any(c.get("kind") in ("CompoundStmt", "CXXTryStmt") for c in node.get("inner", [])):
             return

@@ -4,7 +4,7 @@
 
 #include <typeinfo>
 
-namespace cacheflight::inline v1::detail {
+namespace other_types {
 
 namespace {
 struct row {
@@ -19,4 +19,4 @@ std::type_info const& other_visible() noexcept;
 std::type_info const& other_row() noexcept { return typeid(row); }
 std::type_info const& other_visible() noexcept { return typeid(visible); }
 
-}  // namespace cacheflight::inline v1::detail
+}  // namespace other_types

@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <typeinfo>
 #include <vector>
 
-namespace cacheflight::detail {
+namespace other_types {
+
+using cacheflight::detail::can_be_local;
+using cacheflight::detail::same_type;
 
 // unit/other_types.cpp: types of the same names.
 std::type_info const& other_row() noexcept;
@@ -28,6 +32,9 @@ TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_
   EXPECT_TRUE(can_be_local("ZL4loadvE3row"));                   // static void load() { struct row }
   EXPECT_TRUE(can_be_local("ZN3appL4loadEvE3row"));             // the same in a namespace
   EXPECT_TRUE(can_be_local("St13type_identityIZ4mainE3$_1E"));  // clang's closures
+  for (char const* const name : {"L0", "L9", "LL5", "-L5", "L5-"}) EXPECT_TRUE(can_be_local(name)) << name;
+  for (char const* const name : {"L-", "LA"}) EXPECT_FALSE(can_be_local(name)) << name;
+  EXPECT_FALSE(can_be_local(std::string_view("L5", 1)));
   EXPECT_FALSE(can_be_local("i"));
   EXPECT_FALSE(can_be_local(""));
   EXPECT_FALSE(can_be_local("L"));
@@ -63,4 +70,4 @@ TEST(R43_type_identity, what_describes_a_type_twice_is_compared_by_name) {
 }
 
 }  // namespace
-}  // namespace cacheflight::detail
+}  // namespace other_types
