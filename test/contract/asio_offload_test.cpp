@@ -12,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -341,6 +342,38 @@ TEST(R45, offload_whose_turn_is_queued_goes_with_its_context) {
     }
     EXPECT_EQ(alive, 0);
     EXPECT_FALSE(resumed);
+  }
+}
+
+net::awaitable<void> offloads_for_ever(net::thread_pool& pool, std::atomic<int>& rounds, std::atomic<int>& alive) {
+  struct here {
+    explicit here(std::atomic<int>& n) : count(n) { ++count; }
+    here(here const&) = delete;
+    here& operator=(here const&) = delete;
+    ~here() { --count; }
+    std::atomic<int>& count;
+  };
+  here const mine(alive);
+  for (;;) {
+    co_await offload(pool, seven);
+    ++rounds;
+  }
+}
+
+TEST(R45, offload_waits_on_a_context_that_may_go_at_any_time) {
+  net::thread_pool pool(2);
+  std::atomic<int> alive{0};
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> rounds{0};
+    {
+      net::io_context io;
+      for (int i = 0; i < 8; ++i)
+        net::co_spawn(net::make_strand(io), offloads_for_ever(pool, rounds, alive), net::detached);
+      std::jthread const other([&] { io.run(); });
+      while (rounds < round) io.run_one();
+      io.stop();
+    }
+    EXPECT_EQ(alive, 0);
   }
 }
 

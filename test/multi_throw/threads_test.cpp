@@ -88,6 +88,16 @@ TEST(R07, blocking_an_exception_reaches_every_thread_as_the_original) {
 }
 
 // A joiner leaves at once though the leader sits in its task.
+TEST(R16, blocking_a_task_that_computes_is_told_by_its_flag) {
+  cacheflight::group flights;
+  auto const until_told = [](cacheflight::stop_flag stop, int number) {
+    while (!stop.stop_requested()) std::this_thread::yield();
+    return number;
+  };
+  EXPECT_THROW((void)flights.run("k", run_options().timeout(1ms), until_told, 7), cacheflight::timeout_error);
+  EXPECT_EQ(flights.stats().detached, 0u);
+}
+
 TEST(R11, blocking_joiners_honour_stop_token_and_wait_timeout_at_once) {
   cacheflight::group flights;
   std::latch leading(1), may_return(1);

@@ -26,6 +26,11 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
+template <class T>
+inline constexpr bool is_awaitable = false;
+template <class T, class Executor>
+inline constexpr bool is_awaitable<net::awaitable<T, Executor>> = true;
+
 /// What `offload` returned, and who waits for it. Owned by whoever may still need it: the function on its way, the
 /// coroutine, the turn that resumes it, the cancellation slot.
 ///
@@ -38,6 +43,9 @@ class offloaded final : public context_guard::parked {
   using reference = std::shared_ptr<offloaded>;
   static_assert(!std::is_reference_v<result>,
                 "cacheflight: an offloaded function must not return a reference: return a value or a pointer");
+  static_assert(!is_awaitable<result>,
+                "cacheflight: offload takes a plain function; a task that is a coroutine runs elsewhere as "
+                "cacheflight::on(executor, task)");
 
   offloaded(Task&& task, Executor const& coroutines)
       : context_(context_guard::of(coroutines)), task_(std::move(task)) {}
