@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 
 HERE = pathlib.Path(__file__).parent
 STILL = 0.5  # seconds without a thread that could run: it hangs; more if it is still for long without any mutant
@@ -39,7 +40,7 @@ def arguments():
     parser.add_argument(
         "--all-suites", action="store_true", help="try the schedules on every mutant, not on the bugs that need them only"
     )
-    parser.add_argument("--part", metavar="I/N", help="every N-th mutant from the I-th on, and all seeded bugs")
+    parser.add_argument("--part", metavar="I/N", help="the I-th of N parts of the mutants, and all seeded bugs")
     parser.add_argument(
         "--rounds", type=int, default=3, help="how often a mutant is tried that is not listed (default 3: threads differ)"
     )
@@ -191,7 +192,8 @@ def main():
         chosen = [m for m in chosen if m["key"] not in only_faults]
     if options.part:
         i, n = map(int, options.part.split("/"))
-        chosen = [m for m in chosen if m["kind"] == "seeded" or m["number"] % n == i % n]
+        # By its name, so that it is the same part whatever else changes.
+        chosen = [m for m in chosen if m["kind"] == "seeded" or zlib.crc32(m["key"].encode()) % n == i % n]
     if options.kind:
         chosen = [m for m in chosen if m["kind"] == options.kind]
     if options.only:
