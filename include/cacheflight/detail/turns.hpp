@@ -55,7 +55,11 @@ class inline_caller : public waiter<P> {
   }
 
   /// True: noted; see `starting`.
-  [[nodiscard]] bool is_starting_here() noexcept { return start_ != 0 && is_starting_in(scope::around()); }
+  [[nodiscard]] bool is_starting_here() noexcept {
+    starting* const s = start_ == 0 ? nullptr : starting::of(*this, scope::around());
+    if (s) s->note();
+    return s != nullptr;
+  }
 
  private:
   /// A turn, or a call that enters.
@@ -90,13 +94,6 @@ class inline_caller : public waiter<P> {
   void add(typename waiter<P>::waiters& queue, typename waiter<P>::waiters& others, bool noted) noexcept {
     if (!noted) queue.push_back(*this);
     queue.splice(others);
-  }
-
-  [[nodiscard]] bool is_starting_in(scope* around) noexcept {
-    if (start_ == 0) return false;
-    starting* const s = starting::of(*this, around);
-    if (s) s->note();
-    return s != nullptr;
   }
 
  protected:
