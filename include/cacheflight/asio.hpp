@@ -55,6 +55,7 @@
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/group.hpp>
 
+#include <memory>
 #include <utility>
 
 namespace cacheflight::inline v1 {
@@ -76,7 +77,8 @@ template <class T, class Executor>
 struct front<detail::asio_front::net::awaitable<T, Executor>> {
   template <class Group, class K, class Task>
   [[nodiscard]] static auto run(Group& flights, K&& key, run_options&& opts, Task&& task) {
-    return detail::asio_front::await_run<T, Executor>(&flights, std::move(key), std::move(opts), std::move(task));
+    return detail::asio_front::await_run<T, Executor>(std::addressof(flights), std::move(key), std::move(opts),
+                                                      std::move(task));
   }
 };
 

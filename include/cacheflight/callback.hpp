@@ -210,7 +210,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   answering_flight(K&& key, std::any&& metadata, F&& task)
       : keyed_flight<P, Key>(std::forward<K>(key), std::move(metadata)), task_(std::move(task)) {}
   ~answering_flight() override {
-    if (has_task_) std::destroy_at(&task_);
+    if (has_task_) std::destroy_at(std::addressof(task_));
   }
 
   [[nodiscard]] std::type_info const& type() const noexcept override { return detail::type_of<value_type>(); }
@@ -269,7 +269,7 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
 
   void destroy_task() noexcept {
     has_task_ = false;
-    std::destroy_at(&task_);
+    std::destroy_at(std::addressof(task_));
   }
 
   bool resolve(std::shared_ptr<void const> value) noexcept override {

@@ -293,7 +293,8 @@ struct front<Returned> {
   [[nodiscard]] static auto run(Group& flights, K&& key, Options&& opts, Task&& task) {
     using namespace detail::coroutine_front;
     return operation<Group, std::remove_cvref_t<K>, std::remove_cvref_t<Options>, std::remove_cvref_t<Task>,
-                     no_scheduler>(&flights, std::move(key), std::move(opts), std::move(task), no_scheduler());
+                     no_scheduler>(std::addressof(flights), std::move(key), std::move(opts), std::move(task),
+                                   no_scheduler());
   }
 };
 

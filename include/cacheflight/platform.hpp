@@ -54,12 +54,12 @@ inline void relax() noexcept {
 }
 
 /// Sleeps for a moment. No thread is cancelled meanwhile (rule 39): who waits for a lock of ours cannot be unwound.
-inline void rest() noexcept {
+inline void rest(std::chrono::microseconds moment = std::chrono::microseconds(50)) noexcept {
 #if defined(__linux__) && !defined(__ANDROID__)
   int before = PTHREAD_CANCEL_ENABLE;
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
 #endif
-  std::this_thread::sleep_for(std::chrono::microseconds(50));
+  std::this_thread::sleep_for(moment);
 #if defined(__linux__) && !defined(__ANDROID__)
   pthread_setcancelstate(before, nullptr);
 #endif
@@ -151,14 +151,18 @@ class thread_driver {
   std::size_t after_fork(bool child) noexcept {
     std::size_t threads = 0;
     if (child) {
-      threads = count_ + (up_.load(std::memory_order_relaxed) ? 1 : 0);
+      // One of them may be the helper that has forked, in its job: it goes on, and ends by itself.
+      helper* mine = helpers_;
+      while (mine && mine->id != std::this_thread::get_id()) mine = mine->next;
+      threads = count_ + (up_.load(std::memory_order_relaxed) ? 1 : 0) - (mine ? 1 : 0);
       // Not destroyed: they speak of threads.
       ::new (static_cast<void*>(&thread_)) std::thread();
       ::new (static_cast<void*>(&changed_)) std::condition_variable();
       ::new (static_cast<void*>(&wanted_)) std::condition_variable();
       (void)ended_.release();
-      helpers_ = nullptr;
-      count_ = idle_ = 0;
+      if (mine) ::new (static_cast<void*>(&mine->thread)) std::thread(), mine->next = nullptr;
+      helpers_ = mine;
+      count_ = mine ? 1 : 0, idle_ = 0;
       up_.store(false, std::memory_order_relaxed);
       wake_.store((time_point::max)(), std::memory_order_relaxed);
     }
@@ -196,6 +200,7 @@ class thread_driver {
   /// by `close`: the thread that keeps time waits for none, whose thread-locals may be the user's.
   struct helper {
     std::thread thread;
+    std::thread::id id;  // its own, once it has begun
     helper* next = nullptr;
   };
 
@@ -298,6 +303,7 @@ class thread_driver {
     std::unique_ptr<helper> before;
     {
       std::unique_lock lock(mutex_);
+      self.id = std::this_thread::get_id();
       for (bool ends = false; !ends;) {
         lock.unlock();
         while (work.run_job()) {

@@ -328,7 +328,8 @@ template <detail::sender_front::sender Returned>
 struct front<Returned> {
   template <class Group, class K, class Task>
   [[nodiscard]] static auto run(Group& flights, K key, run_options opts, Task task) {
-    return detail::sender_front::run_sender<Group, K, Task>(&flights, std::move(key), std::move(opts), std::move(task));
+    return detail::sender_front::run_sender<Group, K, Task>(std::addressof(flights), std::move(key), std::move(opts),
+                                                            std::move(task));
   }
 };
 

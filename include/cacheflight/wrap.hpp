@@ -27,7 +27,7 @@ class wrapped {
   /// What `wrap` does.
   template <class G>
   wrapped(Group& flights, std::string prefix, run_options opts, G&& function)
-      : flights_(&flights),
+      : flights_(std::addressof(flights)),
         prefix_(std::move(prefix)),
         options_(std::move(opts)),
         function_(std::forward<G>(function)) {
@@ -46,7 +46,8 @@ class wrapped {
   /// The same with options for this call, instead of those that `wrap` was given.
   template <class... Args>
   [[nodiscard]] auto operator()(run_options opts, Args&&... args) const {
-    return flights_->run(key(args...), std::move(opts), function_, own(std::forward<Args>(args))...);
+    std::string named = key(args...);  // first: it refuses what `own` cannot read
+    return flights_->run(std::move(named), std::move(opts), function_, own(std::forward<Args>(args))...);
   }
 
   /// The key that a call with these arguments has, for `cancel` and `has`: `make_key(prefix, args...)`.

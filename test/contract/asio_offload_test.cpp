@@ -85,6 +85,39 @@ struct counted {
   int* alive;
 };
 
+/// A result that is copied, and not moved.
+struct copied {
+  std::shared_ptr<int> what = std::make_shared<int>(7);
+  copied() = default;
+  copied(copied const&) = default;
+};
+copied make_copied() { return {}; }
+void throw_copied() { throw copied(); }
+
+net::awaitable<void> expect_nothing_kept(net::thread_pool& pool) {
+  std::weak_ptr<int> seen;
+  {
+    copied const got = co_await offload(pool, make_copied);
+    seen = got.what;
+  }
+  EXPECT_TRUE(seen.expired());
+  std::weak_ptr<int> thrown;
+  try {
+    co_await offload(pool, throw_copied);
+  } catch (copied const& e) {
+    thrown = e.what;
+  }
+  EXPECT_TRUE(thrown.expired());
+}
+
+TEST(R45_offload, a_result_is_the_coroutines_alone) {
+  net::thread_pool pool(1);
+  net::io_context io;
+  net::co_spawn(io, expect_nothing_kept(pool), net::detached);
+  io.run();
+  pool.join();
+}
+
 // ---- what it answers ----------------------------------------------------------------------------------------------
 
 void nothing() {}

@@ -49,14 +49,15 @@ TEST(docs_cancellation, race) {
   EXPECT_EQ(out.text(), page_says("cancellation/a-caller-leaves.out"));
 }
 
+net::awaitable<report> failing() {
+  net::steady_timer work(co_await net::this_coro::executor, 1ms);
+  co_await work.async_wait(net::use_awaitable);
+  throw std::runtime_error("the task failed");
+}
+
 TEST(docs_cancellation, race_does_not_keep_an_error_back) {
   net::io_context io;
   cacheflight::group flights;
-  auto const failing = []() -> net::awaitable<report> {
-    net::steady_timer work(co_await net::this_coro::executor, 1ms);
-    co_await work.async_wait(net::use_awaitable);
-    throw std::runtime_error("the task failed");
-  };
   std::string said;
   net::co_spawn(io, flights.run("report", failing), net::detached);
   net::co_spawn(io, impatient(flights), [&](std::exception_ptr error) {

@@ -114,6 +114,14 @@ TEST(wrap, what_the_function_throws_is_thrown) {
   EXPECT_THROW((void)get(5), std::out_of_range);
 }
 
+TEST(R36_wrap, a_null_pointer_is_no_text) {
+  cacheflight::group flights;
+  auto const length =
+      cacheflight::wrap(flights, "length", [](std::optional<std::string> text) { return text->size(); });
+  EXPECT_THROW((void)length(static_cast<char const*>(nullptr)), std::invalid_argument);
+  EXPECT_THROW((void)length(std::optional<char const*>(nullptr)), std::invalid_argument);
+}
+
 TEST(wrap, null_functions_are_refused_at_once) {
   cacheflight::group flights;
   std::function<int(int)> const none;

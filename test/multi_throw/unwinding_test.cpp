@@ -81,6 +81,10 @@ struct R39_stackful : testing::Test {
   int abandoned = 0;
 };
 
+namespace app {
+struct forced_unwind : std::exception {};
+}  // namespace app
+
 TEST(R39, what_unwinds_a_stack_is_told_from_exceptions) {
   auto const caught = [](auto f) {
     try {
@@ -93,6 +97,7 @@ TEST(R39, what_unwinds_a_stack_is_told_from_exceptions) {
   EXPECT_TRUE(caught(shut_down));
   EXPECT_FALSE(caught([] { throw 7; }));
   EXPECT_FALSE(caught([] { throw std::runtime_error("forced_unwind"); }));
+  EXPECT_FALSE(caught([] { throw app::forced_unwind(); }));
   EXPECT_FALSE(caught([] { std::rethrow_exception(std::make_exception_ptr(std::logic_error("x"))); }));
 }
 

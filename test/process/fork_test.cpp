@@ -183,6 +183,46 @@ TEST(R38, a_task_that_forks_ends_in_both) {
   EXPECT_EQ(WEXITSTATUS(status), 3);
 }
 
+/// Ends a child process, when the thread that it is of has ended.
+struct at_end_of_thread {
+  int code = -1;
+  ~at_end_of_thread() {
+    if (code >= 0) _exit(code);
+  }
+};
+
+TEST(R38, a_callback_that_forks_on_a_helper_goes_on_in_both) {
+  for (bool const destroys : {false, true}) {
+    auto flights = std::make_unique<cacheflight::group>();
+    std::atomic<int> status{-1};
+    auto const in_child = [&] {
+      alarm(60);
+      static thread_local at_end_of_thread end;
+      end.code = 1;
+      bool timed_out = false;
+      int const five = *flights->run("x", [] { return 5; });
+      try {
+        (void)flights->run("y", run_options().timeout(20ms), cacheflight::on(detach, obedient));
+      } catch (cacheflight::timeout_error const&) {
+        timed_out = true;
+      }
+      if (destroys) flights.reset();
+      if (five == 5 && timed_out) end.code = 0;
+    };
+    flights->start("k", run_options().timeout(20ms), cacheflight::on(detach, obedient),
+                   [&](std::exception_ptr, std::shared_ptr<int const>) {
+                     pid_t const process = fork();
+                     if (process == 0) return in_child();
+                     int ended = 0;
+                     waitpid(process, &ended, 0);
+                     status = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended);
+                     status.notify_all();
+                   });
+    status.wait(-1);
+    EXPECT_EQ(status, 0);
+  }
+}
+
 TEST(R38, a_fork_while_other_threads_are_in_the_middle_of_calls) {
   cacheflight::group flights;
   std::atomic<bool> stop{false};

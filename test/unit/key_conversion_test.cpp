@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <limits>
@@ -200,6 +201,10 @@ TEST(R36_keys, an_enumeration_is_made_of_numbers_only_where_hash_and_equality_sa
   static_assert(of<small_number, small_hash, small_equal>::none<double, bool, char, char const*>);
 }
 
+struct path_hash {
+  std::size_t operator()(std::filesystem::path const& p) const { return hash_value(p); }
+};
+
 TEST(R36_keys, a_null_pointer_is_no_text) {
   cf::group flights;
   cf::basic_group<std::string, std::hash<std::string>, std::equal_to<std::string>> plain_hash;
@@ -214,6 +219,10 @@ TEST(R36_keys, a_null_pointer_is_no_text) {
   EXPECT_THROW((void)plain_hash.run(none, task), std::invalid_argument);
   EXPECT_THROW((void)plain_hash.has(none), std::invalid_argument);
   EXPECT_THROW((void)wide.run(static_cast<wchar_t const*>(nullptr), task), std::invalid_argument);
+  cf::basic_group<std::filesystem::path, path_hash> paths;  // made of text, but no text itself
+  EXPECT_THROW((void)paths.has(none), std::invalid_argument);
+  EXPECT_THROW((void)paths.run(none, task), std::invalid_argument);
+  EXPECT_EQ(*paths.run("/tmp", task), 0);
 }
 
 // ---- key types with a say of their own ----------------------------------------------------------------------------
@@ -294,6 +303,23 @@ struct handle {  // `&` gives the address of what it wraps
 struct handle_hash {
   std::size_t operator()(handle const& h) const { return static_cast<std::size_t>(h.raw); }
 };
+
+namespace hostile {
+template <class T>
+void operator&(T&&) = delete;
+
+struct task {
+  void operator()(cf::completion<int> done) const { done.set_value(7); }
+};
+}  // namespace hostile
+
+TEST(R36_keys, an_address_operator_of_a_users_namespace_is_not_used) {
+  cf::group flights;
+  int answer = 0;
+  flights.start("k", cf::answering<int>(hostile::task()),
+                [&](std::exception_ptr, std::shared_ptr<int const> got) { answer = *got; });
+  EXPECT_EQ(answer, 7);
+}
 
 TEST(R36_keys, an_overloaded_address_is_not_taken_for_the_keys) {
   int events = 0;

@@ -59,6 +59,13 @@ template <class Rep, class Period>
 inline constexpr bool converts_its_parts<std::chrono::duration<Rep, Period>> = true;
 template <class Clock, class Duration>
 inline constexpr bool converts_its_parts<std::chrono::time_point<Clock, Duration>> = true;
+// And dates, which are made of points in time, of which they keep a part, or of each other.
+template <>
+inline constexpr bool converts_its_parts<std::chrono::weekday> = true;
+template <>
+inline constexpr bool converts_its_parts<std::chrono::year_month_day> = true;
+template <>
+inline constexpr bool converts_its_parts<std::chrono::year_month_weekday> = true;
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
@@ -186,11 +193,15 @@ struct key_rules {
   throw std::out_of_range("cacheflight: the key is a number that the group's key type does not have");
 }
 
+template <class C>
+constexpr void require_text(C const* key) {
+  if (!key) throw std::invalid_argument("cacheflight: the key is a null pointer");
+}
+
 /// The text of what converts to it, pointers among them.
 template <class View = std::string_view, class K>
 [[nodiscard]] constexpr View text_of_key(K const& key) {
-  if constexpr (std::is_pointer_v<K>)
-    if (!key) throw std::invalid_argument("cacheflight: the key is a null pointer");
+  if constexpr (std::is_pointer_v<K>) detail::require_text(key);
   return key;
 }
 
@@ -201,8 +212,11 @@ template <class Key, class K>
   if constexpr (std::same_as<given, Key> || !std::is_class_v<Key>) return static_cast<Key>(std::forward<K>(key));
   else if constexpr (text_for_string<Key, given>)
     return Key(detail::text_of_key<typename string_traits<Key>::view>(key));
-  else if constexpr (converts_to_key<Key, K>) return std::forward<K>(key);
-  else return Key(std::forward<K>(key));
+  else {
+    if constexpr (points_at_text<std::decay_t<K>>) detail::require_text(key);
+    if constexpr (converts_to_key<Key, K>) return std::forward<K>(key);
+    else return Key(std::forward<K>(key));
+  }
 }
 
 /// Text that a call borrows until it has entered: what is a view, or points at text that is constant. Everything else

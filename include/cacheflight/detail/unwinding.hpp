@@ -19,7 +19,9 @@ namespace cacheflight::inline v1::detail {
 [[nodiscard]] inline bool unwinding() noexcept {
 #if __has_include(<cxxabi.h>)
   std::type_info const* const type = abi::__cxa_current_exception_type();
-  return !type || std::string_view(type->name()).ends_with("13forced_unwindE");
+  if (!type) return true;
+  std::string_view const name = type->name();
+  return name == "N5boost7context6detail13forced_unwindE" || name == "N5boost10coroutines6detail13forced_unwindE";
 #else
   return false;
 #endif

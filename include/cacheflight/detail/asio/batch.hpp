@@ -46,7 +46,7 @@ class batch {
     bool refused = false;
     while (caller_type* const c = whole->next()) {
       (void)c->park();  // it is pinned
-      if (c == &first) refused = true;
+      if (c == std::addressof(first)) refused = true;
       else others.push_back(static_cast<waiter<P>&>(*c));
     }
     return !refused;
@@ -64,7 +64,7 @@ class batch {
     return reference(b.get());
   }
 
-  explicit batch(caller_type& first) noexcept : executor_(first.executor_) { callers_[0] = &first; }
+  explicit batch(caller_type& first) noexcept : executor_(first.executor_) { callers_[0] = std::addressof(first); }
   /// Nobody will call any more: their context is gone.
   ~batch() {
     while (caller_type* const c = next()) c->drop_turn();

@@ -103,7 +103,7 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   else self.watch(opts.stop_token());
   if (led) led->start();
   if (cancelled) throw ready_made<typename caller_type::cancelled_error>();
-  if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{&self};
+  if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{std::addressof(self)};
   if constexpr (std::is_void_v<typename result::type>) (void)self.template outcome<typename result::value_type>();
   else co_return self.template outcome<typename result::value_type>();
 }

@@ -135,7 +135,7 @@ class handler_caller : public caller<P> {
   };
   [[nodiscard]] taken move_out() noexcept {
     taken out{std::move(own_.work), std::move(own_.handler)};
-    std::destroy_at(&own_);  // what is left belongs to the context, too
+    std::destroy_at(std::addressof(own_));  // what is left belongs to the context, too
     return out;
   }
 

@@ -96,8 +96,15 @@ class offloaded final : public context_guard::parked {
   /// In the coroutine, when the function is through.
   result outcome() {
     if (not_cancellable_) std::rethrow_exception(not_cancellable_);
-    if (failure_) std::rethrow_exception(failure_);
-    if constexpr (!std::is_void_v<result>) return std::move(*value_);
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    if constexpr (!std::is_void_v<result>) {
+      // It is the coroutine's from here on, and goes here: another thread may be the last to let go of this.
+      struct at_exit {
+        offloaded* self;
+        ~at_exit() { self->value_.reset(); }
+      } const guard{this};
+      return std::move(*value_);
+    }
   }
 
  private:
@@ -186,7 +193,7 @@ class offloaded final : public context_guard::parked {
       if (post_turn(self)) return;
       self->state_.store(state::awaited, std::memory_order_release);  // refused
       pinned.reset();
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // nobody else would try again
+      detail::rest(std::chrono::milliseconds(1));  // nobody else would try again
     }
   }
 
@@ -324,7 +331,7 @@ net::awaitable<typename Task::result, Executor> await_offloaded(To to, Task task
     To const there = std::move(to);  // given up here: its context may go while this waits
     type::send(self, there);
   }
-  if (!self->is_through()) co_await until_through<type, Executor>{&self, &ex};
+  if (!self->is_through()) co_await until_through<type, Executor>{std::addressof(self), std::addressof(ex)};
   if constexpr (std::is_void_v<typename type::result>) self->outcome();
   else co_return self->outcome();
 }
