@@ -5,6 +5,8 @@
 #include "hand_front.hpp"
 #include <cacheflight/callback.hpp>
 
+#include <boost/context/detail/exception.hpp>
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -49,15 +51,11 @@ using cacheflight::options;
 using cacheflight::run_options;
 using core_type = hand_front::core_type;
 
-/// Named as what Boost's stackful coroutines are shut down by.
-namespace detail {
-struct forced_unwind {};
-}  // namespace detail
-
 TEST(R39_DeathTest, an_event_that_is_shut_down_ends_the_program) {
   EXPECT_DEATH(
       {
-        manual_group flights{options().on_event([](cacheflight::event const&) { throw detail::forced_unwind(); })};
+        manual_group flights{
+            options().on_event([](cacheflight::event const&) { throw boost::context::detail::forced_unwind(); })};
         hand_front().run(flights, "k", {}, make_task());
       },
       "");
