@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <latch>
 #include <new>
 #include <set>
@@ -880,8 +881,11 @@ TYPED_TEST(contract, R37_nothing_is_kept_by_what_is_over) {
   auto const task = make_task();
   call& a = this->run("k", task);
   call& b = this->run("k", make_task());
-  bool before_its_callers = true;
-  for (call* const each : {&a, &b}) each->on_complete = [&] { before_its_callers &= task->unwound; };
+  std::atomic<bool> before_its_callers{true};
+  for (call* const each : {&a, &b})
+    each->on_complete = [&] {
+      if (!task->unwound) before_its_callers = false;
+    };
   this->resolve(task, 1);
   EXPECT_TRUE(before_its_callers) << "the task and its captures go first";
   a.on_complete = b.on_complete = nullptr;
