@@ -219,10 +219,16 @@ TEST(R17, blocking_a_timeout_answers_joiners_though_the_leader_is_stuck_in_its_t
 TEST(R11, blocking_with_an_executor_a_leader_leaves_like_a_joiner) {
   cacheflight::group flights;
   std::jthread worker;
+  std::stop_source stop;
   std::latch may_return(1);
   auto const submit = [&](cacheflight::work w) { worker = std::jthread(w); };
-  EXPECT_TRUE(throws<cacheflight::timeout_error>(
-      [&] { flights.run("k", run_options().wait_timeout(1ms), cacheflight::on(submit, [&] { may_return.wait(); })); }));
+  // The task itself stops its caller: it has begun, so it is left behind rather than never run (rule 34).
+  auto const task = [&] {
+    stop.request_stop();
+    may_return.wait();
+  };
+  EXPECT_TRUE(throws<cacheflight::caller_stopped_error>(
+      [&] { flights.run("k", run_options().stop_token(stop.get_token()), cacheflight::on(submit, task)); }));
   EXPECT_EQ(flights.stats().detached, 1u);
   may_return.count_down();
   worker.join();
