@@ -68,7 +68,7 @@ net::awaitable<int> busy(std::stop_token stop, unguarded& mine) {
   co_return 1;
 }
 
-net::awaitable<void> await_busy(cacheflight::group& flights, std::string key, run_options opts, unguarded& mine) {
+net::awaitable<void> await_busy(auto& flights, std::string key, run_options opts, unguarded& mine) {
   try {
     (void)co_await flights.run(std::move(key), std::move(opts), busy, std::ref(mine));
   } catch (cacheflight::error const&) {
@@ -76,10 +76,15 @@ net::awaitable<void> await_busy(cacheflight::group& flights, std::string key, ru
 }
 
 TEST(R45, asio_a_stop_callback_runs_where_its_task_runs_after_a_timeout) {
-  cacheflight::group flights;
+  manual_group flights;
   net::io_context io(1);
-  unguarded mine;
+  std::latch begun{1};
+  unguarded mine{&begun};
   net::co_spawn(io, await_busy(flights, "k", run_options().timeout(5ms), mine), net::detached);
+  std::jthread const time([&] {
+    begun.wait();  // else it would never begin (rule 34)
+    pass(flights, 5ms);
+  });
   io.run();  // the task has unwound when it returns
   EXPECT_TRUE(mine.stopped);
   EXPECT_TRUE(mine.in_strand);
