@@ -118,9 +118,9 @@ BUGS = [
                 CORE,
                 "++s.hits;",
                 """if (BUG) {
-          lock.unlock();
+          s.mutex.unlock();
           P::point(core_step::release);
-          lock.lock();
+          s.mutex.lock();
         }
         $OLD""",
             )
@@ -128,9 +128,15 @@ BUGS = [
         by_schedule=True,
     ),
     Bug(
+        "a_task_begins_whenever_its_turn_comes",
+        "who was queued runs for nobody: its flight has ended meanwhile",
+        [(CORE, "{ return «f.why() == cause::open»; }", "BUG || $OLD")],
+        by_schedule=True,
+    ),
+    Bug(
         "no_second_probe",
         "two leaders of one key: what was likely absent before the flight was built is not looked for",
-        [(CORE, "flight_type* const f = «s.table.find(c.hash, same)»", "(BUG && fresh.flight_) ? nullptr : $OLD")],
+        [(CORE, "f = «s.table.find(c.hash, same)»", "(BUG && fresh.flight_) ? nullptr : $OLD")],
     ),
     Bug(
         "decided_and_closed_in_two_steps",
@@ -574,7 +580,7 @@ BUGS = [
         "nobody waits for a hit that is being delivered",
         [
             (CORE, "++f->emitting_;", "if (!BUG) { $OLD } else retain(*f);"),
-            (CORE, "return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};", "if (BUG) return delivery.end(), release(*f), entry{admission::joined};\n        $OLD"),
+            (CORE, "in.suspended = end_delivery(*delivery, *f, w, c.ready_to_suspend);", "if (BUG && in.how == admission::joined) return delivery->end(), release(*f), in;\n    $OLD"),
         ],
     ),
     Bug(
@@ -611,12 +617,12 @@ BUGS = [
             (CORE, "++f->emitting_;", "if (!BUG) { $OLD }"),
             (
                 CORE,
-                "std::size_t const waiters = f->waiters_;\n        outcall delivery(s);\n        «lock.unlock();»",
-                """$OLD
-        if (BUG) {
-          std::scoped_lock again(s.mutex);
-          ++f->emitting_;
-        }""",
+                "deliver(event_type::hit,",
+                """if (BUG) {
+        std::scoped_lock again(s.mutex);
+        ++f->emitting_;
+      }
+      $OLD""",
             ),
         ],
         by_schedule=True,
@@ -635,7 +641,7 @@ BUGS = [
         "the_miss_counted_before_the_flight_is_built",
         "the books are wrong when building throws",
         [(CORE, "fresh.flight_ = build();", "if (BUG) ++s.misses;\n      $OLD"),
-         (CORE, "«++s.misses;»\n      ++s.living;", "if (!BUG) { $OLD }")],
+         (CORE, "«++s.misses;»\n              ++s.living;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "detached_is_not_counted_down",
@@ -648,7 +654,7 @@ BUGS = [
         [
             (
                 CORE,
-                "std::size_t const waiters = f->waiters_;",
+                "waiters = f->waiters_;",
                 "$OLD\n        if (BUG) deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, *c.metadata);",
             )
         ],
@@ -709,9 +715,7 @@ BUGS = [
         "touches_the_core_after_a_joiner_was_armed",
         "the joiner has gone on, and the group with it, when its deadline is told to the driver",
         [
-            (CORE, "bool const armed = arms && «wait_until == (time_point::max)()»", "(BUG || $OLD)"),
-            (CORE, "if (armed) return {admission::joined, true};", "if (!BUG) { $OLD }"),
-            (CORE, "arm_deadline(wait_until);\n          «return {admission::joined};»", "if (BUG && armed) return {admission::joined, true};\n        $OLD"),
+            (CORE, "in.suspended = arms && «wait_until == (time_point::max)()»", "(BUG || $OLD)"),
         ],
         by_schedule=True,
     ),

@@ -248,6 +248,7 @@ constexpr std::string_view all_operations =
     "K"   // starts a call with a wait timeout whose completion runs wherever the wait ends
     "V"   // calls, and destroys its frame while it is suspended
     "T"   // runs with a timeout
+    "Q"   // the same, and its task waits in a queue, on a thread of its own, before it begins
     "W"   // runs with a wait timeout
     "B"   // runs with both, equal
     "H"   // runs; the event callback throws
@@ -258,7 +259,8 @@ constexpr std::string_view all_operations =
     "D"   // destroys the group
     "E";  // the same, and nothing but the core's own references keeps it meanwhile
 
-constexpr std::string_view calls_among = "RFIOGAKVTWBHN";
+constexpr std::string_view calls_among = "RFIOGAKVTQWBHN";
+constexpr bool times_out(char kind) { return kind == 'T' || kind == 'Q' || kind == 'B'; }
 constexpr bool is_callback(char kind) { return kind == 'A' || kind == 'K'; }
 constexpr bool waits_shortly(char kind) { return kind == 'W' || kind == 'B' || kind == 'K'; }
 
@@ -439,16 +441,20 @@ class test_flight final : public cd::flight<platform> {
   /// The leader starts its task.
   void start(char kind, cd::waiter<platform>& leader) {
     if (now.with.events) fibers.point();
-    if (!core::may_start(*this)) return settle(cause::abandoned);
-    require(++record.invoked == 1, "a task is invoked twice");
-    note("invokes the task of", record.key);
+    if (kind == 'Q') {
+      fibers.give(task_fiber(), [this] {
+        if (!begin()) return;
+        stoppable();
+        settle(cause::resolved);
+      });
+      return fibers.point();
+    }
+    if (!begin()) return;
     if (kind == 'I') return settle(cause::resolved);
     if (kind == 'O') return settle(cause::resolved, &leader);
     core::retain(*this);
     if (kind != 'F') stoppable();
-    std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
-    require(fiber < driver::helper, "too many tasks");
-    fibers.give(fiber, [this, kind] { settle(kind == 'F' ? cause::rejected : cause::resolved); });
+    fibers.give(task_fiber(), [this, kind] { settle(kind == 'F' ? cause::rejected : cause::resolved); });
     fibers.point();
     if (kind == 'F') stoppable();
     core::release(*this);
@@ -457,6 +463,19 @@ class test_flight final : public cd::flight<platform> {
   flight_record& record;
 
  private:
+  [[nodiscard]] std::size_t task_fiber() const {
+    std::size_t const fiber = now.what->count + static_cast<std::size_t>(&record - now.flight.data());
+    require(fiber < driver::helper, "too many tasks");
+    return fiber;
+  }
+  /// False: the flight has ended; its task never begins.
+  [[nodiscard]] bool begin() {
+    if (!core::may_start(*this)) return settle(cause::abandoned), false;
+    require(!record.closed, "a task begins though its flight has ended");
+    require(++record.invoked == 1, "a task is invoked twice");
+    note("invokes the task of", record.key);
+    return true;
+  }
   void stoppable() {
     about const mine(doing::stopping, &record);
     core::stoppable(*this);
@@ -592,7 +611,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   bool const ready = nested || kind == 'K' || kind == 'V' || kind == 'W' || kind == 'G';
   cd::call const described{static_cast<std::uint64_t>(key - 'a'),
                            &typeid(int),
-                           kind == 'T' || kind == 'B' ? nanoseconds(10) : cd::no_limit,
+                           times_out(kind) ? nanoseconds(10) : cd::no_limit,
                            waits_shortly(kind) ? nanoseconds(10) : cd::no_limit,
                            &metadata,
                            ready,
@@ -768,7 +787,7 @@ inline void look(bool inside) {
       note("closes", r.key);
       doing const does = now.does[me];
       if (why == cause::timed_out) {
-        require(does == doing::timing && (r.kind == 'T' || r.kind == 'B'), "timed out by nobody");
+        require(does == doing::timing && times_out(r.kind), "timed out by nobody");
         ++now.expected.timed_out;
       } else if (why == cause::cancelled) {
         bool const alone = inspector::waiters(f) == 0;

@@ -144,7 +144,8 @@ class core final : public deadline_work<typename P::clock> {
   template <class Same, class Build>
   [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
-    bool const arms = c.ready_to_suspend && !events_;  // otherwise after the events
+    bool const events = events_;
+    bool const arms = c.ready_to_suspend && !events;  // otherwise after the events
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
     if (timed) {
@@ -153,89 +154,88 @@ class core final : public deadline_work<typename P::clock> {
     }
     if (unarmed_.load(std::memory_order_relaxed)) try_again_soon();
     time_point const wait_until = deadline_after(now, c.wait_timeout);
-    auto const prepare = [&] {
-      fresh.flight_ = build();
-      if (clocked_ && !timed) now = clock::now();
-    };
     // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
-    if (s.table.size() == 0 && has_room()) prepare();
-
+    bool builds = s.table.size() == 0 && has_room();
+    entry in{admission::joined};
+    flight_type* f;
+    time_point first = wait_until;  // of the deadlines
+    std::size_t waiters = 1;
+    std::optional<outcall> delivery;
     for (bool tried_to_fit = false;;) {
+      if (builds) {
+        fresh.flight_ = build();
+        if (clocked_ && !timed) now = clock::now();
+      }
+      bool short_of_room;
       P::point(core_step::enter);
-      std::unique_lock lock(s.mutex);
-      if (flight_type* const f = s.table.find(c.hash, same)) {
-        if (!detail::same_type(f->type(), *c.type)) {
-          ++s.type_mismatches;
-          return {admission::type_mismatch};
+      {
+        std::scoped_lock lock(s.mutex);
+        f = s.table.find(c.hash, same);
+        if (f) {
+          if (!detail::same_type(f->type(), *c.type)) {
+            ++s.type_mismatches;
+            return {admission::type_mismatch};
+          }
+          short_of_room = wait_until != (time_point::max)() && !s.deadlines.has_room(1);
+          if (!short_of_room) [[likely]] {
+            ++s.hits;
+            in.suspended = arms && wait_until == (time_point::max)();
+            join(s, *f, w, wait_until, in.suspended ? phase::armed : phase::linking, in.suspended && c.lets_go);
+            if (events) {
+              ++f->emitting_;
+              waiters = f->waiters_;
+              delivery.emplace(s);
+            }
+            break;
+          }
+        } else {
+          if (s.gone) return {admission::group_gone};
+          short_of_room = fresh.flight_ && !fits_another(s, timed, tried_to_fit);
+          if (!short_of_room) [[likely]] {
+            if (!(fresh.flight_ ? claim_key() : has_room())) {
+              ++s.misses;
+              ++s.max_keys_rejected;
+              return {admission::at_capacity};
+            }
+            if (fresh.flight_) {
+              f = std::exchange(fresh.flight_, nullptr);
+              time_point const until = deadline_after(now, c.timeout);
+              f->hash = c.hash;
+              f->home_ = &s;
+              f->id_ = (c.hash & (count_ - 1)) + 1 + s.misses * count_;
+              f->started_ = now;
+              f->references_.store(2, std::memory_order_relaxed);
+              ++s.misses;
+              ++s.living;
+              s.table.insert(*f);
+              if (until != (time_point::max)()) s.deadlines.push(until, *f);
+              if (until < first) first = until;
+              in = {admission::leads, arms};
+              join(s, *f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
+              if (events) {
+                f->emitting_ = 1;
+                delivery.emplace(s);
+              }
+              break;
+            }
+          }
         }
-        if (wait_until != (time_point::max)() && !s.deadlines.has_room(1)) [[unlikely]] {
-          lock.unlock();
-          make_room(s, 1);
-          continue;
-        }
-        ++s.hits;
-        bool const armed = arms && wait_until == (time_point::max)();
-        join(s, *f, w, wait_until, armed ? phase::armed : phase::linking, armed && c.lets_go);
-        if (!events_) {
-          lock.unlock();
-          if (armed) return {admission::joined, true};  // it may have gone on, and the group be gone
-          arm_deadline(wait_until);
-          return {admission::joined};
-        }
-        ++f->emitting_;
-        std::size_t const waiters = f->waiters_;
-        outcall delivery(s);
-        lock.unlock();
-        arm_deadline(wait_until);
-        deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
-        return {admission::joined, end_delivery(delivery, *f, w, c.ready_to_suspend)};
       }
-      if (s.gone) return {admission::group_gone};
-      if (fresh.flight_ && (!s.table.fits() || (timed && !s.deadlines.fits(2)))) [[unlikely]] {
-        if (!std::exchange(tried_to_fit, true) || (timed && !s.deadlines.has_room(2))) {
-          lock.unlock();
-          make_room(s, timed ? 2 : 0);
-          continue;
-        }
-      }
-      bool const room = fresh.flight_ ? claim_key() : has_room();
-      if (!room) {
-        ++s.misses;
-        ++s.max_keys_rejected;
-        return {admission::at_capacity};
-      }
-      if (!fresh.flight_) {
-        lock.unlock();
-        prepare();
-        continue;
-      }
-      flight_type& f = *std::exchange(fresh.flight_, nullptr);
-      time_point const until = deadline_after(now, c.timeout);
-      f.hash = c.hash;
-      f.home_ = &s;
-      f.id_ = (c.hash & (count_ - 1)) + 1 + s.misses * count_;
-      f.started_ = now;
-      f.references_.store(2, std::memory_order_relaxed);
-      ++s.misses;
-      ++s.living;
-      s.table.insert(f);
-      if (until != (time_point::max)()) s.deadlines.push(until, f);
-      join(s, f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
-      time_point const first = until < wait_until ? until : wait_until;
-      if (!events_) {
-        lock.unlock();
-        arm_deadline(first);
-        return {admission::leads, arms};
-      }
-      f.emitting_ = 1;
-      outcall delivery(s);
-      lock.unlock();
-      arm_deadline(first);
-      key_view const key = f.key();
-      deliver(event_type::miss, key, f.id_, 1, {}, no_error, metadata_of(f));
-      if (!delivery.outlives_group()) deliver(event_type::task_started, key, f.id_, 1, {}, no_error, metadata_of(f));
-      return {admission::leads, end_delivery(delivery, f, w, c.ready_to_suspend)};
+      builds = !short_of_room;
+      if (short_of_room) make_room(s, f ? 1 : timed ? 2 : 0), tried_to_fit |= !f;
     }
+    // A caller that is suspended may have gone on, and if it has joined the group may be gone.
+    arm_deadline(first);
+    if (!events) return in;
+    if (in.how == admission::joined) {
+      deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+    } else {
+      key_view const key = f->key();
+      deliver(event_type::miss, key, f->id_, 1, {}, no_error, metadata_of(*f));
+      if (!delivery->outlives_group()) deliver(event_type::task_started, key, f->id_, 1, {}, no_error, metadata_of(*f));
+    }
+    in.suspended = end_delivery(*delivery, *f, w, c.ready_to_suspend);
+    return in;
   }
 
   /// A callback of the user's threw (rule 25).
@@ -739,6 +739,12 @@ class core final : public deadline_work<typename P::clock> {
       if (keys >= options_.max_keys()) return false;
     } while (!keys_.compare_exchange_weak(keys, keys + 1, std::memory_order_acq_rel));
     return true;
+  }
+
+  /// Under the lock: whether there is room for one flight more. If room was made once already only the deadlines need it.
+  [[nodiscard]] static bool fits_another(shard<P> const& s, bool timed, bool tried_to_fit) noexcept {
+    if (tried_to_fit) return !timed || s.deadlines.has_room(2);
+    return s.table.fits() && (!timed || s.deadlines.fits(2));
   }
 
   /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines are added; got

@@ -42,8 +42,10 @@ class inline_caller : public waiter<P> {
     bool const noted = is_starting_here();
     if (noted && others.empty()) return;
     turn now;
-    if (scope* const around = now.begin(here())) add(*around->queue, others, noted);
-    else add(now.own, others, noted);
+    scope* const around = now.begin(here());
+    if (around && !noted) around->queue->push_back(*this);
+    (around ? *around->queue : now.own).splice(others);
+    if (!around && !noted) take_turn();
   }
 
   /// The caller has read its outcome. The flight may be gone afterwards.
@@ -90,11 +92,6 @@ class inline_caller : public waiter<P> {
     }
     ~turn() { this->take_queued(); }
   };
-
-  void add(typename waiter<P>::waiters& queue, typename waiter<P>::waiters& others, bool noted) noexcept {
-    if (!noted) queue.push_back(*this);
-    queue.splice(others);
-  }
 
  protected:
   /// A caller that enters, and starts its task if it leads: a turn that it is given meanwhile inside of this is noted
