@@ -30,11 +30,6 @@ using namespace std::chrono_literals;
 using cacheflight::options;
 using cacheflight::run_options;
 
-void poll(net::io_context& io) {
-  io.restart();
-  io.poll();
-}
-
 /// One call through `async_run`, on a context of its choice.
 struct handler_call : call {
   net::cancellation_signal cancel;
