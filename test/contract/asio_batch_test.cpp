@@ -51,8 +51,7 @@ struct crowd {
     };
     for (std::size_t i = 0; i < count; ++i) {
       net::co_spawn(ex, member(*this, i == 0 ? task : make_task(), frames), rethrow);
-      io.restart();
-      io.poll();
+      poll(io);
     }
     work.poll();
     ASSERT_EQ(flights.stats().waiters, count);
@@ -143,8 +142,7 @@ TEST_P(R28_batches, asio_that_are_refused_are_tried_again) {
     EXPECT_EQ(all.resumed, 0u);
     for (int i = 0; i < 20; ++i) {
       pass(all.flights, 1ms);
-      io.restart();
-      io.poll();
+      poll(io);
     }
     EXPECT_EQ(refusals, 0);
     EXPECT_EQ(all.resumed, 10u);
@@ -207,13 +205,13 @@ TEST(R28, asio_callers_of_several_executors_go_to_their_own) {
   for (std::size_t i = 0; i < 20; ++i) {
     auto const& ex = executors[i * i % 7 % 4];
     net::co_spawn(ex, local::member(all, i == 0 ? all.task : make_task(), ex), net::detached);
-    for (net::io_context* io : {&first, &second}) io->restart(), io->poll();
+    for (net::io_context* io : {&first, &second}) poll(*io);
   }
   all.work.poll();
   ASSERT_EQ(all.flights.stats().waiters, 20u);
   all.settle();
   EXPECT_EQ(all.resumed, 0u);
-  for (net::io_context* io : {&first, &second}) io->restart(), io->poll();
+  for (net::io_context* io : {&first, &second}) poll(*io);
   EXPECT_EQ(all.resumed, 20u);
 }
 

@@ -14,6 +14,12 @@ namespace cacheflight_test {
 
 namespace net = boost::asio;
 
+/// Runs what is ready.
+inline void poll(net::io_context& io) {
+  io.restart();
+  io.poll();
+}
+
 /// An asynchronous operation in the test's hands: completes, is cancelled, or loses its handler when
 /// `task_state::open_gate` is called.
 struct wait_at_gate {
@@ -63,10 +69,7 @@ struct asio_front_base : front_traits {
 
   void leave(call& c) { static_cast<asio_call&>(c).cancel.emit(net::cancellation_type::terminal); }
   bool vanish(call&) { return false; }  // callers of Asio's end with their context; see asio_test.cpp
-  void pump() {
-    io.restart();
-    io.poll();
-  }
+  void pump() { poll(io); }
 
   net::io_context io;
   std::vector<std::unique_ptr<asio_call>> calls;

@@ -32,11 +32,6 @@ using cacheflight::options;
 using cacheflight::run_options;
 using result = std::shared_ptr<answer const>;
 
-void poll(net::io_context& io) {
-  io.restart();
-  io.poll();
-}
-
 /// A call on one context, whose task runs on another and whose handler has an executor of its own.
 struct relayed {
   explicit relayed(options opts = {}) : flights(std::move(opts)) {}

@@ -26,11 +26,6 @@ using namespace std::chrono_literals;
 using cacheflight::options;
 using cacheflight::run_options;
 
-void poll(net::io_context& io) {
-  io.restart();
-  io.poll();
-}
-
 /// Whether this thread is in the strand that `ex` is.
 [[nodiscard]] bool in_strand(net::any_io_executor const& ex) {
   if (auto const* io = ex.target<net::strand<net::io_context::executor_type>>()) return io->running_in_this_thread();

@@ -1096,12 +1096,17 @@ struct prompt_call final : cd::waiter<manual_platform> {
   std::function<void()> meanwhile;  // what other threads do during the hand-over
 };
 
-TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
-  std::vector<event_type> events;
-  manual_group flights{options().on_event([&](cacheflight::event const& e) {
+/// Options that note the types of a group's events, in their order.
+options noting(std::vector<event_type>& events) {
+  return options().on_event([&](cacheflight::event const& e) {
     expect_unlocked("an event");
     events.push_back(e.type);
-  })};
+  });
+}
+
+TEST(R33, what_is_due_is_decided_and_posted_by_the_thread_that_keeps_time_and_the_rest_is_left_to_helpers) {
+  std::vector<event_type> events;
+  manual_group flights{noting(events)};
   auto& core = cd::access::core(flights);
   hand_front front;
   auto const task = make_task();
@@ -1183,10 +1188,7 @@ TEST(R33, a_flight_whose_callers_need_no_turns_leaves_nothing_to_helpers) {
 
 TEST(R33, the_last_event_of_a_flight_whose_callers_need_no_turns_is_left_to_helpers) {
   std::vector<event_type> events;
-  manual_group flights{options().on_event([&](cacheflight::event const& e) {
-    expect_unlocked("an event");
-    events.push_back(e.type);
-  })};
+  manual_group flights{noting(events)};
   auto& core = cd::access::core(flights);
   hand_front front;
   prompt_call leader;
@@ -1420,7 +1422,7 @@ TEST(R40, a_cancel_whose_caller_destroys_the_group_delivers_no_event_afterwards)
   std::vector<event_type> events;
   hand_front front;
   std::optional<manual_group> flights;
-  flights.emplace(options().on_event([&](cacheflight::event const& e) { events.push_back(e.type); }));
+  flights.emplace(noting(events));
   auto const task = make_task();
   call& leader = front.run(*flights, "k", {}, task);
   front.on_hand_over = [&] { flights.reset(); };

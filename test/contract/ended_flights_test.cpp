@@ -4,6 +4,7 @@
 // by works, completions and tasks that have done their part (rule 37).
 
 #include "../support/coroutines.hpp"
+#include "../support/errors.hpp"
 #include "../support/manual_platform.hpp"
 #include "../support/senders.hpp"
 #include <cacheflight/blocking.hpp>
@@ -45,18 +46,6 @@ struct busy_pool {
     }
   }
 };
-
-template <class E>
-bool is(std::exception_ptr const& error) {
-  try {
-    if (error) std::rethrow_exception(error);
-  } catch (E const&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
-  return false;
-}
 
 auto never() {
   return [] {

@@ -11,6 +11,7 @@
 //     void pump();                                          // let everything that is ready run
 //   };
 
+#include "../support/errors.hpp"
 #include "../support/manual_platform.hpp"
 
 #include <any>
@@ -112,14 +113,7 @@ struct call {
 
   template <class E>
   [[nodiscard]] bool failed_with() const {
-    if (!error) return false;
-    try {
-      std::rethrow_exception(error);
-    } catch (E const&) {
-      return true;
-    } catch (...) {
-      return false;
-    }
+    return is<E>(error);
   }
 
   void complete(std::shared_ptr<answer const> v, std::exception_ptr e) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "../support/errors.hpp"
 #include <cacheflight/cacheflight.hpp>
 #include <cacheflight/callback.hpp>
 
@@ -13,6 +14,8 @@
 #include <vector>
 
 namespace hostile {
+
+using cacheflight_test::is;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool sanitized = true;
@@ -40,18 +43,6 @@ struct held {
     return cacheflight::answering<T>([this](cacheflight::completion<T> c) { answer.emplace(std::move(c)); });
   }
 };
-
-template <class Error>
-[[nodiscard]] bool is(std::exception_ptr const& failure) {
-  if (!failure) return false;
-  try {
-    std::rethrow_exception(failure);
-  } catch (Error const&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
 
 /// How often callbacks were called. Rethrowing a million exceptions to tell them apart takes too long: the last one is
 /// there for all.

@@ -2,6 +2,7 @@
 
 // Blocking callers: what is theirs alone. Leaders on their own stack, joiners that leave, work that is dropped.
 
+#include "../support/errors.hpp"
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/future.hpp>
 
@@ -20,19 +21,10 @@ namespace {
 using namespace std::chrono_literals;
 using cacheflight::options;
 using cacheflight::run_options;
+using cacheflight_test::throws;
 
 void until(auto&& condition) {
   while (!condition()) std::this_thread::yield();
-}
-
-template <class E, class F>
-bool throws(F&& f) {
-  try {
-    f();
-  } catch (E const&) {
-    return true;
-  }
-  return false;
 }
 
 TEST(R01, blocking_many_threads_one_execution_on_the_leaders_thread) {

@@ -4,6 +4,7 @@
 // shut down.
 
 #include "../support/coroutines.hpp"
+#include "../support/errors.hpp"
 #include "../support/senders.hpp"
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
@@ -37,16 +38,6 @@ namespace ex = cacheflight::execution;
 
 void until(auto&& condition) {
   while (!condition()) std::this_thread::yield();
-}
-
-template <class E, class F>
-bool throws(F&& f) {
-  try {
-    f();
-  } catch (E const&) {
-    return true;
-  }
-  return false;
 }
 
 // ---- stackful coroutines: an object that derives from nothing -----------------------------------------------------

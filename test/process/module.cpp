@@ -10,24 +10,6 @@ struct row {
   row(int i) : text("the module's"), id(i) {}
 };
 
-template <class Error>
-void throw_it() {
-  throw Error();
-}
-template <>
-void throw_it<cacheflight::timeout_error>() {
-  throw cacheflight::timeout_error(cacheflight::timeout_scope::flight);
-}
-
-char const* caught(thrower f) {
-  try {
-    f();
-    return "nothing";
-  } catch (...) {
-    return caught_as(std::current_exception());
-  }
-}
-
 module const all{call<shared_row>,
                  call<hidden_row>,
                  call<int>,

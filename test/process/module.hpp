@@ -10,6 +10,7 @@
 
 #include <exception>
 #include <memory>
+#include <type_traits>
 
 namespace modules {
 
@@ -65,6 +66,26 @@ inline char const* caught_as(std::exception_ptr const& error) {
     return "...";
   }
 }
+
+// Of each for itself, whatever the loader does with their names: it is the module's code that throws, and that catches.
+namespace {
+
+template <class Error>
+void throw_it() {
+  if constexpr (std::is_same_v<Error, cacheflight::timeout_error>) throw Error(cacheflight::timeout_scope::flight);
+  else throw Error();
+}
+
+char const* caught(thrower f) {
+  try {
+    f();
+    return "nothing";
+  } catch (...) {
+    return caught_as(std::current_exception());
+  }
+}
+
+}  // namespace
 
 inline int number(int i) { return i; }
 template <class Row>

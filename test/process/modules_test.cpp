@@ -36,24 +36,6 @@ struct row {
   row(int i) : no_text(0), id(i) {}
 };
 
-template <class Error>
-void throw_it() {
-  throw Error();
-}
-template <>
-void throw_it<cacheflight::timeout_error>() {
-  throw cacheflight::timeout_error(cacheflight::timeout_scope::flight);
-}
-
-char const* caught(thrower f) {
-  try {
-    f();
-    return "nothing";
-  } catch (...) {
-    return caught_as(std::current_exception());
-  }
-}
-
 class R43 : public testing::Test {
  protected:
   R43() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // `async_run` with every kind of completion token, and what `run` returns with `co_spawn` and `awaitable_operators`.
+#include "../support/errors.hpp"
 #include "support.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -32,6 +33,7 @@ using namespace shapes;
 using cacheflight::async_run;
 using cacheflight::group;
 using cacheflight::run_options;
+using cacheflight_test::is;
 using text = std::shared_ptr<std::string const>;
 
 net::awaitable<std::string> load_text() { return load(payload()); }
@@ -40,17 +42,6 @@ net::awaitable<std::string> fail() {
   throw std::out_of_range("no such user");
 }
 net::awaitable<void> do_nothing() { co_await take_turns(); }
-
-template <class E>
-bool is(std::exception_ptr const& failure) {
-  try {
-    if (failure) std::rethrow_exception(failure);
-  } catch (E const&) {
-    return true;
-  } catch (...) {
-  }
-  return false;
-}
 
 /// Each test with a task that completes at once, and with one that suspends.
 struct completion_tokens : testing::TestWithParam<int> {

@@ -43,6 +43,7 @@ TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_
   EXPECT_FALSE(can_be_local("N3XML4NodeE"));
   EXPECT_FALSE(can_be_local("5HTML5"));
   EXPECT_FALSE(can_be_local(std::string_view("L5", 1)));
+  EXPECT_FALSE(can_be_local(std::string_view("a123", 2)));
   EXPECT_FALSE(can_be_local("i"));
   EXPECT_FALSE(can_be_local(""));
   EXPECT_FALSE(can_be_local("L"));

@@ -3,12 +3,14 @@
 
 // A plain function on an executor of its own, and the coroutine that waits for it.
 
-#include <cacheflight/detail/asio/caller.hpp>
+#include <cacheflight/detail/asio/context.hpp>
+#include <cacheflight/detail/asio/turn.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/error.hpp>
+#include <cacheflight/platform.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -37,7 +39,9 @@ inline constexpr bool is_awaitable<net::awaitable<T, Executor>> = true;
 /// Three meet here, on three threads: the executor that has the function, the coroutine's context, which may go, and a
 /// cancellation, which only sets a flag. Nothing of the coroutine's is used by a thread that has not pinned its context.
 template <class Task, class Executor>
-class offloaded final : public context_guard::parked {
+class offloaded final : public std::enable_shared_from_this<offloaded<Task, Executor>>,
+                        public turn_taker<offloaded<Task, Executor>>,
+                        public context_guard::parked {
  public:
   using result = typename Task::result;
   using reference = std::shared_ptr<offloaded>;
@@ -108,6 +112,8 @@ class offloaded final : public context_guard::parked {
   }
 
  private:
+  friend class turn_taker<offloaded>;
+
   /// `through`: so is the function; whoever comes second, function or coroutine, has the coroutine go on.
   enum class state : unsigned char { under_way, awaited, through, gone };
 
@@ -190,7 +196,7 @@ class offloaded final : public context_guard::parked {
       if (now != state::awaited ||
           !self->state_.compare_exchange_strong(now, state::through, std::memory_order_acq_rel))
         return;  // gone
-      if (post_turn(self)) return;
+      if (self->post_turn(*self->executor_)) return;
       self->state_.store(state::awaited, std::memory_order_release);  // refused
       pinned.reset();
       detail::rest(std::chrono::milliseconds(1));  // nobody else would try again
@@ -199,63 +205,13 @@ class offloaded final : public context_guard::parked {
 
   // -- the coroutine's turn
 
-  /// Resumes the coroutine, or destroys it if it is destroyed uncalled: with its context's queue. One whose number has
-  /// been taken back, because its executor threw, is void.
-  template <class... Strand>
-  struct turn {
-    reference self;
-    unsigned number;
-    [[no_unique_address]] std::tuple<Strand...> strand;
-
-    turn(reference s, unsigned n, Strand const&... ex) : self(std::move(s)), number(n), strand(ex...) {}
-    turn(turn&&) noexcept = default;
-    turn& operator=(turn&&) = delete;
-    ~turn() {
-      if (!self || number != self->number_.load(std::memory_order_acquire)) return;
-      if (submission* const now = submission::of(self.get())) now->dropped = true;
-      else self->vanish();
-    }
-    void operator()() {
-      reference const mine = std::move(self);
-      if (!mine || number != mine->number_.load(std::memory_order_acquire)) return;
-      if (submission* const now = submission::of(mine.get())) now->taken = true, now->what = nullptr;
-      if constexpr (sizeof...(Strand) == 0) {
-        mine->take_turn();
-      } else {
-        auto const ex = std::move(std::get<0>(strand));
-        if (mine->submit([&] { net::dispatch(ex, turn<>(mine, number)); })) return;
-        if (mine->submit([&] { net::post(ex.get_inner_executor(), turn(mine, mine->number_.load(), ex)); })) return;
-        mine->vanish();
-        throw std::bad_alloc();
-      }
-    }
-  };
-
-  /// False: refused, nothing has changed.
-  [[nodiscard]] static bool post_turn(reference const& self) noexcept {
-    Executor const here = *self->executor_;  // which the turn gives up
-    return asio_front::with_strand(here, [&]<class Found>(Found const& ex) {
-      unsigned const number = self->number_.load(std::memory_order_relaxed);
-      return self->submit([&] {
-        if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), turn<Found>(self, number, ex));
-        else net::post(ex, turn<>(self, number));
-      });
-    });
-  }
-
-  template <class Give>
-  [[nodiscard]] bool submit(Give&& give) {
-    submission now(this);
-    try {
-      give();
-    } catch (...) {
-      if (now.taken) throw;
-      number_.fetch_add(1, std::memory_order_acq_rel);
-      return false;
-    }
-    now.end();
-    if (now.dropped) vanish();
-    return true;
+  [[nodiscard]] reference referred() noexcept { return this->shared_from_this(); }
+  /// It is destroyed with the queue of its context.
+  void drop_turn() noexcept { vanish(); }
+  void turn_refused() {
+    if (this->post_turn(*executor_)) return;
+    vanish();
+    throw std::bad_alloc();
   }
 
   /// On the coroutine's executor.
@@ -292,7 +248,6 @@ class offloaded final : public context_guard::parked {
   [[no_unique_address]] std::conditional_t<Task::can_be_told, std::stop_source, no_token> token_;
   std::atomic<bool> asked_{false};
   std::atomic<state> state_{state::under_way};
-  std::atomic<unsigned> number_{0};
   bool parked_ = false;
   std::exception_ptr failure_, not_cancellable_;
   struct nothing {};
