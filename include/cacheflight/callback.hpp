@@ -344,7 +344,8 @@ class callback_caller final : public recycled, inline_caller<P> {
     Flight* leads = nullptr;
     auto const build = [&](K& k) { return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task)); };
     core_type& core = access::core(flights);
-    bool const may_go = core.settings().on_event() != nullptr;  // the group, in one of the call's own events
+    // In the events of a refusal the group may go; what is left of the call counts the failures of its callback.
+    bool const may_go = core.settings().on_event() != nullptr && core.settings().max_keys() != 0;
     if (may_go) core.retain();
     std::unique_ptr<core_type, let_go> const kept(may_go ? &core : nullptr);
     entry in;
