@@ -58,7 +58,7 @@ TEST(R39_DeathTest, an_event_that_is_shut_down_ends_the_program) {
             options().on_event([](cacheflight::event const&) { throw boost::context::detail::forced_unwind(); })};
         hand_front().run(flights, "k", {}, make_task());
       },
-      "");
+      "terminat");
 }
 
 TEST(R10, a_refused_hand_over_is_tried_again_and_the_outcome_is_not_lost) {

@@ -141,7 +141,7 @@ TEST_F(R41_room, for_a_deadline_must_be_had) {
 
 TEST_F(R41_room, for_deadlines_that_others_have_taken_meanwhile_is_made_again) {
   lead(3, timed());
-  call(next++, timed(), meanwhile([&] { lead(4, timed()); }));
+  call(next++, timed().wait_timeout(1h), meanwhile([&] { lead(4, timed()); }));
   EXPECT_EQ(flights.stats().waiters, 8U);
 }
 

@@ -38,10 +38,10 @@ TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_
   EXPECT_TRUE(can_be_local("6reportIL5level1EE"));              // or of an enumerator, which looks like that
   EXPECT_TRUE(can_be_local("6reportIDv4_fE"));
   for (char const* const name : {"L0", "L9", "LL5", "-L5", "1aL5", "SZ", "Z", "$", "3$_0", "Li5EZ", "S1_Z", "DZ_", "L{",
-                                 "S2_Z", "SZi", "10abcdefghijZ"})
+                                 "S2_Z", "SZi", "10abcdefghijZ", "S$_", "A1Z"})
     EXPECT_TRUE(can_be_local(name)) << name;
   for (char const* const name : {"Li5E", "Li5", "SZ_", "S1Z_", "SL_", "T1_", "A4_i", "_12", "1Z", "9Z", "2L5", "N1a1ZE",
-                                 "NS_1ZE", "Di", "10abcdefghiZ"})
+                                 "NS_1ZE", "Di", "10abcdefghiZ", "Lz", "La5E", "SAZ_", "18446744073709551596"})
     EXPECT_FALSE(can_be_local(name)) << name;
   EXPECT_FALSE(can_be_local("N3XML4NodeE"));
   EXPECT_FALSE(can_be_local("5HTML5"));
