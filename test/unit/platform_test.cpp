@@ -367,6 +367,77 @@ TEST(thread_driver, R33_a_job_that_is_held_up_by_another_gets_a_helper_of_its_ow
   EXPECT_EQ(work.references(), 0);
 }
 
+/// A millisecond of this clock never ends: what waits for one waits for ever.
+struct slow_clock {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<slow_clock>;
+  static constexpr bool is_steady = true;
+  static time_point now() noexcept { return time_point(clock_type::now().time_since_epoch() / 1'000'000); }
+};
+
+/// One job, which the `looks`-th look of a helper finds.
+struct slow_work final : cacheflight::deadline_work<slow_clock> {
+  using time_point = slow_clock::time_point;
+  explicit slow_work(int looks) : looks_(looks) {}
+  time_point run_due() noexcept override {
+    ++rounds;
+    return due(rounds);
+  }
+  bool run_job() noexcept override {
+    if (!waits || --looks_ > 0) return false;
+    waits = false;
+    done.count_down();
+    may_return.wait();
+    return true;
+  }
+  [[nodiscard]] time_point oldest_job() const noexcept override {
+    return waits || another_waits ? slow_clock::now() : time_point::max();
+  }
+  [[nodiscard]] std::size_t most_helpers() const noexcept override { return 1; }
+  void retain() noexcept override {}
+  void release() noexcept override {}
+
+  std::atomic<int> rounds{0};
+  std::atomic<bool> waits{true}, another_waits{false};
+  std::latch done{1}, may_return{1};
+  std::function<time_point(int)> due = [](int) { return time_point::max(); };
+
+ private:
+  int looks_;
+};
+
+TEST(thread_driver, R33_the_first_helper_is_started_at_once_and_looks_until_nothing_is_left) {
+  for (int const looks : {1, 2}) {
+    slow_work work(looks);
+    cacheflight::thread_driver<slow_clock> timer;
+    timer.ensure(work);
+    work.done.wait();
+    work.may_return.count_down();
+    timer.close();
+  }
+}
+
+TEST(thread_driver, R33_while_a_job_waits_deadlines_are_kept_and_it_is_not_looked_for_all_the_time) {
+  slow_work work(1);
+  std::latch third(3);
+  work.due = [&](int round) {
+    if (round <= 3) third.count_down();
+    return round < 3 ? slow_clock::now() + 10ns : slow_work::time_point::max();  // ten milliseconds
+  };
+  work.another_waits = true;  // all the time
+  cacheflight::thread_driver<slow_clock> timer;
+  timer.ensure(work);
+  work.done.wait();
+  third.wait();
+  for (int i = 0; i < 1'000; ++i) std::this_thread::yield();
+  EXPECT_EQ(work.rounds, 3);
+  work.another_waits = false;
+  work.may_return.count_down();
+  timer.close();
+}
+
 TEST(thread_driver, R33_there_are_no_more_helpers_than_allowed) {
   std::atomic<int> begun{0}, at_once{0}, most{0};
   std::latch held_up(2), released(1), done(3);
