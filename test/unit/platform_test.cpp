@@ -630,16 +630,22 @@ TEST(thread_driver, R33_may_be_closed_while_a_helper_is_started) {
 }
 
 TEST(thread_driver, R33_what_is_left_to_helpers_after_close_is_done) {
-  std::latch done(1);
-  script work([&](int number) {
-    if (number == 1) work.leave_to_helpers([&] { done.count_down(); });
+  std::atomic<bool> wanted{false};
+  std::function<void()> job;
+  script work([&](int) {
+    if (wanted.exchange(false)) work.leave_to_helpers(job);
     return nothing;
   });
   driver timer;
   timer.close();
-  timer.rouse(work, clock_type::now());
-  done.wait();
-  work.wait_until_released();
+  for (int i = 0; i < 2; ++i) {
+    std::latch done(1);
+    job = [&] { done.count_down(); };
+    wanted = true;
+    timer.rouse(work, clock_type::now());
+    done.wait();
+    work.wait_until_released();
+  }
 }
 
 #if defined(__linux__)
@@ -821,6 +827,21 @@ TEST(short_mutex, lets_one_in_at_a_time_and_those_who_wait_in_afterwards) {
   EXPECT_EQ(entered, 2'000);
   EXPECT_EQ(overlapped, 0);
 }
+
+#if defined(__linux__)
+TEST(short_mutex, R39_no_thread_is_cancelled_while_it_waits_for_a_lock) {
+  bool went_on = false;
+  int after = -1;
+  std::thread([&] {
+    pthread_cancel(pthread_self());
+    cacheflight::detail::rest();
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &after);
+    went_on = true;
+  }).join();
+  EXPECT_TRUE(went_on);
+  EXPECT_EQ(after, PTHREAD_CANCEL_ENABLE) << "it can be afterwards";
+}
+#endif
 
 TEST(std_platform, has_a_power_of_two_of_shards) {
   std::size_t const shards = cacheflight::std_platform::shards();
