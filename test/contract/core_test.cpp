@@ -58,7 +58,7 @@ TEST(R39_DeathTest, an_event_that_is_shut_down_ends_the_program) {
             options().on_event([](cacheflight::event const&) { throw boost::context::detail::forced_unwind(); })};
         hand_front().run(flights, "k", {}, make_task());
       },
-      "");
+      "terminat");
 }
 
 TEST(R10, a_refused_hand_over_is_tried_again_and_the_outcome_is_not_lost) {
@@ -726,6 +726,19 @@ TEST(R29, a_caller_that_is_ready_to_suspend_and_left_within_its_own_event_is_not
   EXPECT_EQ(joiner.how_left(), cd::departure::left);
   core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
   EXPECT_EQ(leader.turns, 1);
+}
+
+TEST(R29, a_caller_that_is_ready_to_suspend_and_whose_flight_ends_within_its_own_event_is_armed_and_given_its_turn) {
+  ready_call leader, joiner;
+  moody_group flights(cacheflight::options().on_event([&](cacheflight::event const& e) {
+    if (e.type != cacheflight::event_type::hit) return;
+    core_type::settle(*leader.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+    EXPECT_EQ(leader.turns + joiner.turns, 0) << "not before the last event";
+  }));
+  (void)enter_ready(flights, leader);
+  EXPECT_TRUE(enter_ready(flights, joiner).suspended) << "it may be gone";
+  EXPECT_EQ(leader.turns, 1);
+  EXPECT_EQ(joiner.turns, 1);
 }
 
 // Something happens where another thread could step in: before a lock is taken, or after a caller was released.
@@ -1826,6 +1839,36 @@ TEST(R29, a_waiter_is_pinned_while_it_is_handed_over_and_not_touched_if_it_canno
     EXPECT_EQ(recovers->pins, 0);
     leading.pump();
   }
+}
+
+TEST(R33, a_helper_goes_on_with_others_if_a_waiter_cannot_be_pinned) {
+  manual_group flights;
+  auto& core = cd::access::core(flights);
+  hand_front leading;
+  auto const task = make_task();
+  leading.run(flights, "k", {}, task);
+  {
+    pinning_call goes, stays;
+    for (auto* c : {&goes, &stays}) {
+      std::string key = "k";
+      run_options opts;
+      opts.wait_timeout(1s);
+      ASSERT_EQ(cd::access::enter(flights, key, *c, opts, typeid(answer),
+                                  [](std::string&) -> hand_front::hand_flight* { return nullptr; }),
+                cd::admission::joined);
+      EXPECT_TRUE(core_type::arm(*c));
+    }
+    goes.going = true;
+    manual_clock::advance(1s);
+    (void)keep_time(core);
+    while (core.run_job()) {
+    }
+    EXPECT_EQ(goes.turns, 0);
+    EXPECT_EQ(stays.turns, 1);
+  }
+  task->value = 7;
+  task->open_gate(false);
+  leading.pump();
 }
 
 TEST(R32, the_default_hash_of_text_is_keyed_per_group_and_a_group_may_be_given_its_own) {

@@ -49,15 +49,25 @@ def arguments():
 
 
 def states_and_ticks(pid):
-    """What the threads of a process do, and its processor time; None if it has gone."""
+    """What the threads of a process, and of those that it has forked, do, and their processor time; None if it has gone."""
     try:
+        states, ticks = set(), 0
+        tasks = [pathlib.Path(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")]
+        for task in tasks:
+            states.add((task / "stat").read_text().rpartition(") ")[2][0])
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        states = set()
-        for task in os.listdir(f"/proc/{pid}/task"):
-            states.add(pathlib.Path(f"/proc/{pid}/task/{task}/stat").read_text().rpartition(") ")[2][0])
-        return states, int(fields[11]) + int(fields[12])
+        ticks += int(fields[11]) + int(fields[12])
     except OSError:
         return None
+    for task in tasks:  # a death test waits for its child
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for its in filter(None, map(states_and_ticks, children)):
+            states |= its[0] - {"Z"}
+            ticks += its[1]
+    return states, ticks
 
 
 class Suite:

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "unit/memory.hpp"
 #include <cacheflight/detail/deadline_heap.hpp>
 
 #include <gtest/gtest.h>
@@ -232,6 +233,40 @@ TEST(deadline_heap, R37_a_burst_gives_its_memory_back) {
   EXPECT_FALSE(deadlines.has_room(5)) << "the last one gives back all";
   fill(9);
   fire(9);
+}
+
+TEST(deadline_heap, R37_room_for_a_few_is_kept) {
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
+  make_room(deadlines, 500);
+  EXPECT_EQ(deadlines.wanted(1), 0U);
+  timer one;
+  deadlines.push(one.when, one);
+  {
+    std::scoped_lock const lock(mutex);
+    deadlines.remove(one);
+  }
+  EXPECT_TRUE(deadlines.has_room(500));
+  EXPECT_EQ(deadlines.wanted(1), 0U);
+}
+
+TEST(deadline_heap, R37_much_room_is_given_back_with_the_last_one_not_the_last_but_one) {
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
+  make_room(deadlines, 2'000);
+  timer early(deadline_of::flight, 1), late(deadline_of::flight, 2);
+  for (timer* const t : {&early, &late}) deadlines.push(t->when, *t);
+  memory::counting const now;
+  {
+    std::scoped_lock const lock(mutex);
+    deadlines.remove(late);
+    ASSERT_NE(deadlines.top(), nullptr);
+    EXPECT_EQ(deadlines.top()->node, &early);
+    deadlines.remove(early);
+    EXPECT_FALSE(deadlines.has_room(5));
+    EXPECT_EQ(now.frees(), 0) << "not under the lock";
+  }
+  EXPECT_EQ(now.frees(), 1);
 }
 
 TEST(deadline_heap, knows_when_a_node_is_due) {

@@ -64,6 +64,7 @@ flight* find(table const& in, std::uint64_t hash, int key) {
 TEST(flight_table, is_empty_at_first) {
   table flights;
   EXPECT_EQ(flights.size(), 0U);
+  EXPECT_EQ(flights.get().wanted(), 0U) << "as many buckets as it has";
   EXPECT_EQ(find(flights, 1, 1), nullptr);
   flights.for_each([](flight&) { ADD_FAILURE(); });
 }
@@ -235,8 +236,15 @@ TEST(flight_table, R37_a_burst_gives_its_memory_back) {
   fill(1'001, 1);
   EXPECT_TRUE(flights.get().fits());
   for (std::size_t i = 0; i < 1'002; ++i) ASSERT_EQ(find(flights, all[i].hash, static_cast<int>(i)), &all[i]);
+  fill(1'002, 2'000);
+  for (std::size_t i = 3; i < 3'002; ++i) flights.unlink(all[i]);
+  EXPECT_GE(flights.get().wanted(), 8U);
+  EXPECT_LE(flights.get().wanted(), 64U);
+  flights.fit();
+  EXPECT_TRUE(flights.get().fits());
+  fill(3, 1'021);
   counting const now;
-  for (std::size_t i = 0; i < 1'002; ++i) flights.unlink(all[i]);  // the last one gives back all
+  for (std::size_t i = 0; i < 1'024; ++i) flights.unlink(all[i]);  // the last one gives back all
   EXPECT_EQ(now.frees(), 1);
   fill(0, 9);
   EXPECT_EQ(now.allocations(), 1) << "a table that was emptied begins anew";

@@ -155,6 +155,8 @@ TEST(R36_keys, an_integer_that_does_not_fit_is_nobodys_key) {
   auto const other = 7 + (1LL << 32);
   auto const task = [] { return 0; };
   auto const callback = [](std::exception_ptr, std::shared_ptr<int const>) { ADD_FAILURE() << "there is no call"; };
+  EXPECT_TRUE(flights.has(7LL));
+  EXPECT_FALSE(flights.has(8LL)) << "it fits, and is nobody's";
   EXPECT_FALSE(flights.has(other));
   EXPECT_FALSE(flights.cancel(other));
   EXPECT_FALSE(flights.has((std::numeric_limits<unsigned>::max)()));
@@ -199,6 +201,30 @@ TEST(R36_keys, an_enumeration_is_made_of_numbers_only_where_hash_and_equality_sa
   EXPECT_EQ(*flights.run(5, [&] { return flights.has(small_number(5)) && !flights.has(5 + 256) ? 1 : 0; }), 1);
   EXPECT_THROW((void)flights.run(5 + 256, [] { return 0; }), std::out_of_range);
   static_assert(of<small_number, small_hash, small_equal>::none<double, bool, char, char const*>);
+}
+
+struct account_number {
+  std::size_t digits;
+};
+struct account {
+  account_number number;
+};
+struct account_hash {
+  using is_transparent = void;
+  std::size_t operator()(account const& a) const { return a.number.digits; }
+  std::size_t operator()(account_number n) const { return n.digits; }
+};
+struct account_equal {
+  using is_transparent = void;
+  bool operator()(account const& a, account const& b) const { return a.number.digits == b.number.digits; }
+  bool operator()(account const& a, account_number n) const { return a.number.digits == n.digits; }
+};
+
+TEST(R36_keys, what_hash_and_equality_take_is_looked_up_as_it_is) {
+  cf::basic_group<account, account_hash, account_equal> flights;
+  auto const look = [&] { return flights.has(account_number{7}) && !flights.has(account_number{8}) ? 1 : 0; };
+  EXPECT_EQ(*flights.run(account{{7}}, look), 1);
+  EXPECT_EQ(*flights.run(account{{7}}, [&] { return flights.cancel(account_number{8}) ? 1 : 0; }), 0);
 }
 
 struct path_hash {

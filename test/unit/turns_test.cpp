@@ -23,7 +23,9 @@ using P = manual_platform;
 using core = cd::core<P>;
 
 struct bare_flight final : cd::keyed_flight<P, std::string> {
-  explicit bare_flight(std::string key) : cd::keyed_flight<P, std::string>(std::move(key), {}) {}
+  explicit bare_flight(std::string key) : cd::keyed_flight<P, std::string>(std::move(key), {}) { ++alive; }
+  ~bare_flight() override { --alive; }
+  static inline int alive = 0;
   [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(int); }
   bool request_stop() noexcept override { return true; }
 };
@@ -33,6 +35,7 @@ class caller final : public cd::inline_caller<P> {
   using base = cd::inline_caller<P>;
 
  public:
+  using base::finish_turn;
   using base::is_starting_here;
   using starting = base::starting;
 
@@ -51,7 +54,7 @@ class caller final : public cd::inline_caller<P> {
   void take_turn() noexcept override {
     turns += 1;
     thread = std::this_thread::get_id();
-    core::finish(*this);
+    finish_turn();
     if (in_turn) std::exchange(in_turn, nullptr)();
   }
 
@@ -219,19 +222,78 @@ TEST_F(turns, of_starts_within_starts_the_outermost_takes_the_turns) {
 }
 
 TEST_F(turns, a_turn_may_start_a_task) {
+  for (bool const has_entered : {false, true}) {
+    led one(flights, "one"), two(flights, "two");
+    caller joiner(flights, "two");
+    bool ready = false;
+    one.leader->in_turn = [&] {
+      caller::starting start(*two.leader);
+      start.entering();
+      if (has_entered) start.leads();
+      settle(two.flight);
+      ready = start.end();
+      EXPECT_EQ(joiner.turns, 0) << "the turn is not over";
+    };
+    settle(one.flight);
+    EXPECT_TRUE(ready);
+    EXPECT_EQ(joiner.turns, 1);
+  }
+}
+
+TEST_F(turns, that_waited_for_a_start_are_taken_though_it_fails) {
   led one(flights, "one"), two(flights, "two");
-  caller joiner(flights, "two");
-  bool ready = false;
-  one.leader->in_turn = [&] {
-    caller::starting start(*two.leader);
+  {
+    caller::starting start(*one.leader);
     start.entering();
     settle(two.flight);
-    ready = start.end();
-    EXPECT_EQ(joiner.turns, 0) << "the turn is not over";
-  };
+    EXPECT_EQ(two.leader->turns, 0);
+  }  // thrown out of
+  EXPECT_EQ(two.leader->turns, 1);
   settle(one.flight);
-  EXPECT_TRUE(ready);
-  EXPECT_EQ(joiner.turns, 1);
+}
+
+TEST_F(turns, wait_for_a_start_within_a_task_until_it_has_entered) {
+  led outer(flights, "outer"), inner(flights, "inner"), other(flights, "other");
+  {
+    caller::starting first(*outer.leader);
+    first.leads();
+    caller::starting second(*inner.leader);
+    second.entering();
+    settle(other.flight);
+    EXPECT_EQ(other.leader->turns, 0);
+    second.leads();
+    EXPECT_EQ(other.leader->turns, 1);
+    EXPECT_FALSE(second.end() || first.end());
+  }
+  settle(inner.flight);
+  settle(outer.flight);
+}
+
+TEST_F(turns, a_caller_that_needs_no_turn_may_go_on_within_a_task) {
+  led outer(flights, "outer"), other(flights, "other");
+  {
+    caller::starting start(*outer.leader);
+    start.leads();
+    {
+      caller::starting here(*other.leader);
+      here.entering();
+      settle(other.flight);
+      EXPECT_TRUE(here.end());
+    }
+    other.leader->finish_turn();
+    EXPECT_FALSE(start.end());
+  }
+  EXPECT_EQ(other.leader->joined(), nullptr);
+  settle(outer.flight);
+}
+
+TEST_F(turns, a_flight_goes_with_its_last_turn_whosever_turn_is_next) {
+  caller one(flights, "one"), joiner(flights, "one"), two(flights, "two");
+  auto *const first = one.joined(), *const second = two.joined();
+  one.in_turn = [&] { settle(second); };
+  settle(first);
+  EXPECT_EQ(two.turns, 1);
+  EXPECT_EQ(bare_flight::alive, 0) << "though its callers are still there";
 }
 
 TEST_F(turns, a_leader_may_be_given_its_turn_on_another_thread_while_it_starts) {

@@ -151,8 +151,7 @@ class inline_caller : public waiter<P> {
 
     /// A caller that has entered somewhere is destroyed.
     static void told_gone(inline_caller const& caller) noexcept {
-      starting* const s = caller.noted_by_ ? caller.noted_by_ : of(caller, scope::around());
-      if (s) s->gone_ = true;
+      if (caller.noted_by_) caller.noted_by_->gone_ = true;  // who is not noted does not go on there anyway
     }
 
     inline_caller& leader_;
