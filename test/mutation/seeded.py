@@ -617,12 +617,12 @@ BUGS = [
             (CORE, "++f->emitting_;", "if (!BUG) { $OLD }"),
             (
                 CORE,
-                "deliver(event_type::hit,",
-                """if (BUG) {
-        std::scoped_lock again(s.mutex);
-        ++f->emitting_;
-      }
-      $OLD""",
+                "if (!events) return in;",
+                """$OLD
+    if (BUG && in.how == admission::joined) {
+      std::scoped_lock again(s.mutex);
+      ++f->emitting_;
+    }""",
             ),
         ],
         by_schedule=True,
