@@ -97,6 +97,20 @@ TEST_F(turns, of_a_leader_that_is_released_within_its_start_are_noted_and_not_ta
   core::finish(*a.leader);
 }
 
+TEST_F(turns, who_is_released_together_with_a_leader_that_enters_waits_until_it_has_entered) {
+  led a(flights, "a");
+  a.leader->looks = false;
+  caller joiner(flights, "a");
+  caller::starting start(*a.leader);
+  start.entering();
+  settle(a.flight);
+  EXPECT_EQ(joiner.turns, 0);
+  EXPECT_TRUE(start.end());
+  EXPECT_EQ(joiner.turns, 1);
+  EXPECT_EQ(a.leader->turns, 0);
+  core::finish(*a.leader);
+}
+
 TEST_F(turns, a_leader_is_not_taken_for_one_that_another_thread_starts) {
   led a(flights, "a"), b(flights, "b");
   std::latch started(1), over(1);

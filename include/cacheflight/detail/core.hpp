@@ -231,8 +231,9 @@ class core final : public deadline_work<typename P::clock> {
       deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
     } else {
       key_view const key = f->key();
-      deliver(event_type::miss, key, f->id_, 1, {}, no_error, metadata_of(*f));
-      if (!delivery->outlives_group()) deliver(event_type::task_started, key, f->id_, 1, {}, no_error, metadata_of(*f));
+      deliver(event_type::miss, key, f->id_, waiters, {}, no_error, metadata_of(*f));
+      if (!delivery->outlives_group())
+        deliver(event_type::task_started, key, f->id_, waiters, {}, no_error, metadata_of(*f));
     }
     in.suspended = end_delivery(*delivery, *f, w, c.ready_to_suspend);
     return in;
