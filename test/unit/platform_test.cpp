@@ -419,6 +419,35 @@ TEST(thread_driver, R33_the_first_helper_is_started_at_once_and_looks_until_noth
   }
 }
 
+/// Two jobs, each of which lasts until the other has begun, and which have always waited for too long.
+struct old_work final : cacheflight::deadline_work<clock_type> {
+  clock_type::time_point run_due() noexcept override { return clock_type::time_point::max(); }
+  bool run_job() noexcept override {
+    if (left_.fetch_sub(1) <= 0) return false;
+    begun.arrive_and_wait();
+    return true;
+  }
+  [[nodiscard]] clock_type::time_point oldest_job() const noexcept override {
+    return left_ > 0 ? clock_type::now() - 1h : clock_type::time_point::max();
+  }
+  [[nodiscard]] std::size_t most_helpers() const noexcept override { return 2; }
+  void retain() noexcept override {}
+  void release() noexcept override {}
+
+  std::latch begun{2};
+
+ private:
+  std::atomic<int> left_{2};
+};
+
+TEST(thread_driver, R33_one_more_helper_is_started_for_a_job_that_has_waited_for_too_long) {
+  old_work work;
+  driver timer;
+  timer.ensure(work);
+  work.begun.wait();
+  timer.close();
+}
+
 TEST(thread_driver, R33_while_a_job_waits_deadlines_are_kept_and_it_is_not_looked_for_all_the_time) {
   slow_work work(1);
   std::latch third(3);
