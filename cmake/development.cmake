@@ -11,6 +11,7 @@ endif()
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF) # there are none; from 3.28 on CMake would look, in a pass over every file
 set(CMAKE_COMPILE_WARNING_AS_ERROR ${CACHEFLIGHT_WERROR})
 if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
   add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
@@ -31,7 +32,7 @@ if(CACHEFLIGHT_SANITIZE STREQUAL "address")
   set(sanitizer_options -fsanitize=address,undefined,leak -fno-sanitize-recover=all)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # With its checks inline, and with one for null and alignment at every use of a pointer, g++ takes twice as long. Of the
-    # latter ASan sees the former, and the stage clang-asan has both on the same code.
+    # latter ASan sees the former, and the stage clang-libcxx-asan has both on the same code.
     add_compile_options(-fno-sanitize=null,alignment "SHELL:--param asan-instrumentation-with-call-threshold=0")
   endif()
 elseif(CACHEFLIGHT_SANITIZE STREQUAL "thread")

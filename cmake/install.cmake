@@ -51,7 +51,7 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE all)
   set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
-  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libboost1.81-dev, libssl-dev, prometheus-cpp-dev, gdb")
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libboost1.81-dev | libboost-dev (>= 1.81), libssl-dev, prometheus-cpp-dev, gdb")
   # Debian wants the licence under the package's own name, which other installations have no use for.
   install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/libcacheflight-dev" RENAME copyright
     COMPONENT debian EXCLUDE_FROM_ALL)

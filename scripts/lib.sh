@@ -23,8 +23,18 @@ note() {
   printf '%s==>%s %s\n' "$bold" "$plain" "$*"
 }
 
-# need_packages PACKAGE...: installs those Debian packages that are missing, as root or through sudo. Where there is no dpkg it
-# says what is needed and goes on: the tools may have come from elsewhere.
+# How the names of Boost's packages end, whose headers must be 1.81 or newer: libboost$boost-dev, libboost-json$boost-dev. Of
+# the one that is installed, if it is new enough, because two cannot be. Otherwise Debian 12 has 1.81 beside its own, which is
+# older; what later releases have as their own will do.
+boost=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 'libboost1.*-dev' 2>/dev/null |
+  sed -nE 's/^installed libboost(1\.(8[1-9]|9[0-9]|[1-9][0-9]{2}))-dev$/\1/p' | sort -V | tail -n 1 || true)
+if [[ -z $boost && $(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}") == bookworm ]]; then boost=1.81; fi
+
+# is_installed PACKAGE
+is_installed() { [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null || true) == ?i* ]]; }
+
+# need_packages PACKAGE...: installs those Debian packages that are missing, as root or through sudo, and removes none. Where
+# there is no dpkg it says what is needed and goes on: the tools may have come from elsewhere.
 need_packages() {
   if ! command -v dpkg-query >/dev/null 2>&1; then
     note "not a Debian system: assuming that these are here already: $*"
@@ -32,7 +42,7 @@ need_packages() {
   fi
   local package missing=()
   for package in "$@"; do
-    [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null || true) == ?i* ]] || missing+=("$package")
+    is_installed "$package" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
 
@@ -42,18 +52,38 @@ need_packages() {
     as_root=(sudo)
   fi
   note "installing ${missing[*]}"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update || die "apt-get update failed"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
-    die "could not install: ${missing[*]}"
+  update_packages
+  local in_the_way
+  in_the_way=$(apt-get -qq install -s --no-install-recommends "${missing[@]}" 2>/dev/null |
+    sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd' ')
+  [[ -z $in_the_way ]] ||
+    die "to install ${missing[*]}, apt would remove $in_the_way, which may be yours; nothing was changed." \
+      "Remove that yourself, or use scripts/on-debian"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-remove --no-install-recommends "${missing[@]}" \
+    >/dev/null || die "could not install: ${missing[*]}"
 }
 
-# show_progress LOG: how far ninja is, of which the log knows; on a terminal all the time, elsewhere once a minute.
+# update_packages: asks the mirror what there is, once a run. Uses the caller's as_root.
+updated=''
+update_packages() {
+  [[ -z $updated ]] || return 0
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update || die "apt-get update failed"
+  updated=1
+}
+
+# show_progress LOG: how far ninja is, of which the log knows, and what that means for the rest; on a terminal all the time,
+# elsewhere once a minute.
 show_progress() {
-  local every=60 before='  ' after='\n'
+  local every=60 before='  ' after='\n' step left began=$SECONDS
   [[ ! -t 1 ]] || every=1 before='\r\e[K  ' after=''
   while sleep "$every" &>/dev/null && kill -0 $$ 2>/dev/null; do
+    step=$(grep -o '^\[[0-9]*/[0-9]*\].*' "$1" 2>/dev/null | tail -n 1 | cut -c 1-90) left=''
+    if [[ $step =~ ^\[([0-9]+)/([0-9]+)\] ]] && ((BASH_REMATCH[1] >= 5)); then
+      left=$(((SECONDS - began) * (BASH_REMATCH[2] - BASH_REMATCH[1]) / BASH_REMATCH[1]))
+      left=", about $((left / 60 + 1)) min left"
+    fi
     # shellcheck disable=SC2059 # the format is made above
-    printf "$before%s$after" "$(grep -o '^\[[0-9]*/[0-9]*\].*' "$1" 2>/dev/null | tail -n 1 | cut -c 1-100)"
+    printf "$before%s$after" "$step$left"
   done
 }
 

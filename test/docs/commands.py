@@ -31,7 +31,7 @@ RUN = {
 }
 # Lines that are not run here, and why not.
 ELSEWHERE = {
-    r"scripts/(test|demo)( |$)": "minutes; CI runs them",
+    r"scripts/(test|demo|on-debian)( |$)": "minutes; CI runs them",
     r"scripts/docs( |$)": "installs packages; CI runs it",
     r"scripts/bench( |$)": "minutes, alone on the machine",
     r"(cmake|ctest) --.*preset gcc-debug": "what scripts/test does to build this",

@@ -564,7 +564,7 @@ BUGS = [
         "last_event_after_the_waiters",
         "a caller that returned does not see its flight in the log",
         [
-            (CORE, "if (delivery) owner.deliver_last(f, *delivery);", "if (BUG && delivery) release_waiters(s, f);\n    $OLD"),
+            (CORE, "owner.deliver_last(f, delivery.made);", "if (BUG) release_waiters(s, f);\n      $OLD"),
             (CORE, "if (!silent) owner.deliver_last(f, delivery);", "if (BUG) release_waiters(s, f);\n    $OLD"),
         ],
     ),
@@ -580,7 +580,7 @@ BUGS = [
         "nobody waits for a hit that is being delivered",
         [
             (CORE, "++f->emitting_;", "if (!BUG) { $OLD } else retain(*f);"),
-            (CORE, "in.suspended = end_delivery(*delivery, *f, w, c.ready_to_suspend);", "if (BUG && in.how == admission::joined) return delivery->end(), release(*f), in;\n    $OLD"),
+            (CORE, "in.suspended = end_delivery(delivery.made, *f, w, c.ready_to_suspend);", "if (BUG && in.how == admission::joined) return delivery.made.end(), release(*f), in;\n    $OLD"),
         ],
     ),
     Bug(
@@ -737,7 +737,7 @@ BUGS = [
     Bug(
         "the_core_is_read_after_the_flight_was_given_away",
         "the caller whose flight it was has destroyed the group",
-        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && tells && owner.events_) owner.deliver_last(f, *delivery);\n    $OLD")],
+        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && tells && owner.events_) owner.deliver_last(f, delivery.made);\n    $OLD")],
         by_schedule=True,
     ),
     Bug(

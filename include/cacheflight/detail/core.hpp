@@ -160,7 +160,7 @@ class core final : public deadline_work<typename P::clock> {
     flight_type* f;
     time_point first = wait_until;  // of the deadlines
     std::size_t waiters = 1;
-    std::optional<outcall> delivery;
+    outcall_room delivery;  // used if `events`
     for (bool tried_to_fit = false;;) {
       if (builds) {
         fresh.flight_ = build();
@@ -184,7 +184,7 @@ class core final : public deadline_work<typename P::clock> {
             if (events) {
               ++f->emitting_;
               waiters = f->waiters_;
-              delivery.emplace(s);
+              std::construct_at(&delivery.made, s);
             }
             break;
           }
@@ -214,7 +214,7 @@ class core final : public deadline_work<typename P::clock> {
               join(s, *f, w, wait_until, arms ? phase::armed : phase::linking, c.lets_go);
               if (events) {
                 f->emitting_ = 1;
-                delivery.emplace(s);
+                std::construct_at(&delivery.made, s);
               }
               break;
             }
@@ -232,10 +232,11 @@ class core final : public deadline_work<typename P::clock> {
     } else {
       key_view const key = f->key();
       deliver(event_type::miss, key, f->id_, waiters, {}, no_error, metadata_of(*f));
-      if (!delivery->outlives_group())
+      if (!delivery.made.outlives_group())
         deliver(event_type::task_started, key, f->id_, waiters, {}, no_error, metadata_of(*f));
     }
-    in.suspended = end_delivery(*delivery, *f, w, c.ready_to_suspend);
+    in.suspended = end_delivery(delivery.made, *f, w, c.ready_to_suspend);
+    std::destroy_at(&delivery.made);
     return in;
   }
 
@@ -280,8 +281,8 @@ class core final : public deadline_work<typename P::clock> {
     if (owner.unarmed_.load(std::memory_order_relaxed)) owner.try_again_soon();
     bool tells = false;  // the last event, then the waiters; comes with the open flight's reference
     batch released;
-    bool sole = false;  // there was one waiter only, and it was released
-    std::optional<outcall> delivery;
+    bool sole = false;      // there was one waiter only, and it was released
+    outcall_room delivery;  // used if `tells`, and there are events
     P::point(core_step::settle);
     {
       std::scoped_lock lock(s.mutex);
@@ -302,13 +303,16 @@ class core final : public deadline_work<typename P::clock> {
           else f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
           if (!events) (void)release_batch(s, f, released);
         }
-        if (events && tells) delivery.emplace(s);
+        if (events && tells) std::construct_at(&delivery.made, s);
       } else if (s.detached != 0) {  // not of a flight that was up when the process forked
         --s.detached;
       }
     }
     if (!released.callers.empty()) hand_over(released);
-    if (delivery) owner.deliver_last(f, *delivery);
+    if (events && tells) {
+      owner.deliver_last(f, delivery.made);
+      std::destroy_at(&delivery.made);
+    }
     if (sole) return;  // without events the flight may be gone, and the core
     if (tells) release_waiters(s, f);
     release(f, tells ? 2 : 1);
@@ -675,6 +679,14 @@ class core final : public deadline_work<typename P::clock> {
     shard<P>& shard_;
     typename P::thread_id thread_;
     core* kept_ = nullptr;
+  };
+
+  /// Room for an outcall, where it is known otherwise whether there is one: an optional's flag would cost every call
+  /// without events.
+  union outcall_room {
+    outcall_room() noexcept {}
+    ~outcall_room() {}
+    outcall made;
   };
 
   void tell_destructor() noexcept {

@@ -101,7 +101,6 @@ class inline_caller : public waiter<P> {
    public:
     explicit starting(inline_caller& leader) noexcept : scope(next_number()), leader_(leader) {
       leader.start_ = this->number;
-      leader.noted_by_ = nullptr;
     }
     ~starting() { this->take_queued(); }
 
@@ -119,7 +118,7 @@ class inline_caller : public waiter<P> {
     /// It goes on here when this is over, whoever is given its turn.
     void note() noexcept {
       noted_ = true;
-      leader_.noted_by_ = this;
+      leader_.start_ = reinterpret_cast<std::uintptr_t>(this);
     }
 
     /// Whether the caller goes on here: it was noted, and is not gone.
@@ -135,12 +134,12 @@ class inline_caller : public waiter<P> {
 
     static constexpr std::uint64_t block = 1 << 24;
 
-    /// Never the same twice: each thread takes them from a block of its own.
+    /// Odd, and never the same twice: each thread takes them from a block of its own.
     [[nodiscard]] static std::uint64_t next_number() noexcept {
       static constinit std::atomic<std::uint64_t> blocks{0};
       CACHEFLIGHT_STATIC_TLS static thread_local constinit std::uint64_t last = 0;
       if (last % block == 0) last = blocks.fetch_add(1, std::memory_order_relaxed) * block;
-      return ++last;
+      return ++last * 2 + 1;
     }
 
     [[nodiscard]] static starting* of(inline_caller const& caller, scope* around) noexcept {
@@ -151,7 +150,7 @@ class inline_caller : public waiter<P> {
 
     /// A caller that has entered somewhere is destroyed.
     static void told_gone(inline_caller const& caller) noexcept {
-      if (caller.noted_by_) caller.noted_by_->gone_ = true;  // who is not noted does not go on there anyway
+      if (starting* const s = caller.noted_by()) s->gone_ = true;  // who is not noted does not go on there anyway
     }
 
     inline_caller& leader_;
@@ -161,8 +160,12 @@ class inline_caller : public waiter<P> {
  private:
   static constexpr char anywhere = 0;
 
-  std::uint64_t start_ = 0;       // the number under which it enters, or has; 0: neither
-  starting* noted_by_ = nullptr;  // where it goes on
+  /// Where it goes on; null: it was not noted.
+  [[nodiscard]] starting* noted_by() const noexcept {
+    return start_ % 2 == 0 ? reinterpret_cast<starting*>(static_cast<std::uintptr_t>(start_)) : nullptr;
+  }
+
+  std::uint64_t start_ = 0;  // the number under which it enters, or has; or who has noted it; 0: neither
 };
 
 }  // namespace cacheflight::inline v1::detail

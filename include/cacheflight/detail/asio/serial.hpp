@@ -96,7 +96,7 @@ struct own_executor<net::any_io_executor> {
  private:
   template <class... Inner>
   [[nodiscard]] static bool holds(net::any_io_executor const& ex) noexcept {
-    return (is<Inner>(ex) || ...) || (is<net::strand<Inner>>(ex) || ...);
+    return ((is<Inner>(ex) || is<net::strand<Inner>>(ex)) || ...);
   }
   template <class Target>
   [[nodiscard]] static bool is(net::any_io_executor const& ex) noexcept {
