@@ -77,7 +77,7 @@ show_progress() {
   local every=60 before='  ' after='\n' step left began=$SECONDS
   [[ ! -t 1 ]] || every=1 before='\r\e[K  ' after=''
   while sleep "$every" &>/dev/null && kill -0 $$ 2>/dev/null; do
-    step=$(grep -o '^\[[0-9]*/[0-9]*\].*' "$1" 2>/dev/null | tail -n 1 | cut -c 1-90) left=''
+    step=$(grep -o '^\[[0-9]*/[0-9]*\].*' "$1" 2>/dev/null | tail -n 1 | cut -c 1-90 || true) left=''
     if [[ $step =~ ^\[([0-9]+)/([0-9]+)\] ]] && ((BASH_REMATCH[1] >= 5)); then
       left=$(((SECONDS - began) * (BASH_REMATCH[2] - BASH_REMATCH[1]) / BASH_REMATCH[1]))
       left=", about $((left / 60 + 1)) min left"
