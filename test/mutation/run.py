@@ -89,9 +89,14 @@ class Suite:
 
         with tempfile.TemporaryFile() as out:
             process = subprocess.Popen(
-                self.command, env=environment, stdout=out, stderr=subprocess.STDOUT, preexec_fn=limits
+                self.command, env=environment, stdout=out, stderr=subprocess.STDOUT, preexec_fn=limits,
+                start_new_session=True,
             )
             why = self.wait(process)
+            try:  # what it has forked, and a mutant lets compute for ever
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
             if why is None:
                 return None, time.monotonic() - started
             out.seek(max(0, out.seek(0, 2) - 200_000))
