@@ -26,9 +26,13 @@
 /// destroyed while it is suspended in `run` has left: on any thread until its flight is decided, or its own wait is
 /// over; from then on in sequence with its resumption. A resumed coroutine may destroy others.
 ///
-/// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, once; until then the group, and a key
-/// passed as `std::string_view` or literal, must live. It is also the waiter, so awaited where it is, usually in the
-/// awaiting coroutine's frame: joining allocates nothing, and to destroy it is to leave.
+/// Results. What the task's awaitable yields by value is the result; what it yields by rvalue reference is moved into it; an
+/// lvalue reference, as a shared task yields, is refused, because it is to something that is not ours.
+///
+/// Lifetime. What `run` returns is lazy: nothing happens until it is awaited, as an rvalue or as an lvalue; until then the
+/// group, and a key passed as `std::string_view` or literal, must live. It is also the waiter, so awaited where it is,
+/// usually in the awaiting coroutine's frame: joining allocates nothing, and to destroy it is to leave. Awaited a second
+/// time it throws `std::logic_error`.
 ///
 /// Errors are thrown from the `co_await` expression, as by the blocking front.
 
@@ -43,6 +47,7 @@
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
@@ -70,8 +75,21 @@ template <class A>
 concept awaitable =
     has_await_ready<A> && awaiter<std::remove_reference_t<decltype(coroutine_front::awaiter_of(std::declval<A>()))>>;
 
+/// What is yielded by rvalue reference is ours to move from.
+template <class R>
+struct owned_answer {
+  using type = R;
+  static_assert(
+      !std::is_lvalue_reference_v<R>,
+      "cacheflight: this task's awaitable yields an lvalue reference, as a shared task does: to a result that "
+      "is not the flight's. Return a coroutine that awaits it and returns a copy, or a std::shared_ptr");
+};
+template <class R>
+struct owned_answer<R&&> {
+  using type = std::remove_cv_t<R>;
+};
 template <awaitable A>
-using answer_of = decltype(coroutine_front::awaiter_of(std::declval<A>()).await_resume());
+using answer_of = typename owned_answer<decltype(coroutine_front::awaiter_of(std::declval<A>()).await_resume())>::type;
 
 /// A coroutine that belongs to nobody: starts at once, frees itself.
 struct detached {
@@ -204,10 +222,13 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     explicit awaiter(operation& op) noexcept : op_(op) {}
     operation& op_;
   };
-  [[nodiscard]] awaiter operator co_await() && noexcept { return awaiter(*this); }
+  [[nodiscard]] awaiter operator co_await() noexcept { return awaiter(*this); }
 
  private:
   bool suspend(std::coroutine_handle<> caller) {
+    if (caller_)
+      throw std::logic_error(
+          "cacheflight: what run returned was awaited a second time; call run once for each co_await");
     caller_ = caller;
     auto&& opts = stage_.options();
     std::stop_token const stop = opts.stop_token();

@@ -313,13 +313,19 @@ class basic_group {
         return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts),
                                     std::forward<Task>(task));
     } else {
-      static_assert(detail::has_front<returned> || !detail::has_await_ready<returned>,
+      constexpr bool known = detail::has_front<returned>;
+      constexpr bool awaitable = detail::has_await_ready<returned>, sender = detail::sender_like<returned>;
+      constexpr bool coroutine = detail::coroutine_like<returned>;
+      static_assert(known || !awaitable,
                     "cacheflight: this task returns an awaitable whose front is not included: #include "
                     "<cacheflight/asio.hpp> for "
                     "asio::awaitable, <cacheflight/coroutine.hpp> for all others.");
-      static_assert(detail::has_front<returned> || !detail::sender_like<returned>,
-                    "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
-      static_assert(detail::has_front<returned> || detail::has_await_ready<returned> || detail::sender_like<returned>,
+      static_assert(known || !sender, "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
+      static_assert(known || awaitable || sender || !coroutine,
+                    "cacheflight: this task returns a coroutine that only coroutines of its own library can await. "
+                    "Return one of a type that any coroutine can await, or run it where its library says and return "
+                    "its result.");
+      static_assert(known || awaitable || sender || coroutine,
                     "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
                     "that block. In a "
                     "coroutine server, return an awaitable.");

@@ -142,6 +142,9 @@ template <class R>
 concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) {
   std::forward<R>(r).operator co_await();
 } || requires(R&& r) { operator co_await(std::forward<R>(r)); };
+/// A coroutine, whoever may await it.
+template <class R>
+concept coroutine_like = requires { typename std::remove_cvref_t<R>::promise_type; };
 template <class R>
 concept sender_like = requires { typename std::remove_cvref_t<R>::sender_concept; } ||
                       requires { typename std::remove_cvref_t<R>::is_sender; };

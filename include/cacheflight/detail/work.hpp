@@ -44,9 +44,9 @@ class work {
 
 namespace detail {
 
-/// Returns what any caller can use at once: not an awaitable, not a sender.
+/// Returns what any caller can use at once: not an awaitable, not a coroutine, not a sender.
 template <class R>
-concept plain_value = !has_await_ready<R> && !sender_like<R>;
+concept plain_value = !has_await_ready<R> && !coroutine_like<R> && !sender_like<R>;
 
 /// A task with an executor of its own: any callable that takes work.
 template <class Submit, class F>
