@@ -69,8 +69,7 @@ std::optional<reply> complaint(error_code const& error) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
     return problem(431, "the header is too large");
   }
-  static auto const& http_category = error_code(http::error::bad_method).category();
-  if (error.category() == http_category) return problem(400, "this is not HTTP");
+  if (error.category() == error_code(http::error::bad_method).category()) return problem(400, "this is not HTTP");
   return std::nullopt;
 }
 
