@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace memory {
 thread_local constinit of_thread mine;
 
 namespace {
 void* get(std::size_t size) noexcept {
+  if (auto* const call = std::exchange(mine.once, nullptr)) call(mine.with);
   if (mine.none) return ++mine.refused, nullptr;
   ++mine.allocated;
   return std::malloc(size ? size : 1);

@@ -6,7 +6,9 @@
 namespace memory {
 
 struct of_thread {
-  bool none = false;  ///< There is none.
+  bool none = false;              ///< There is none.
+  void (*once)(void*) = nullptr;  ///< Called in the next allocation,
+  void* with = nullptr;           ///< with this.
   int refused = 0, allocated = 0, freed = 0;
 };
 extern thread_local constinit of_thread mine;

@@ -132,6 +132,25 @@ TEST(thread_driver, starts_one_thread_when_it_is_first_needed) {
   EXPECT_EQ(work.references(), 0);
 }
 
+TEST(thread_driver, is_one_thread_also_when_two_start_it_at_once) {
+  script work([](int) { return nothing; });
+  driver timer;
+  struct pair {
+    driver& timer;
+    script& work;
+  } both{timer, work};
+  memory::mine.with = &both;
+  memory::mine.once = [](void* p) {  // while the first makes its thread
+    auto const& [other_timer, other_work] = *static_cast<pair*>(p);
+    other_timer.ensure(other_work);
+  };
+  timer.ensure(work);
+  EXPECT_EQ(memory::mine.once, nullptr);
+  EXPECT_EQ(work.references(), 1);
+  timer.close();
+  EXPECT_EQ(work.references(), 0);
+}
+
 TEST(thread_driver, many_threads_start_one_thread) {
   script work([](int) { return nothing; });
   driver timer;
