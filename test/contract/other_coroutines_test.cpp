@@ -24,7 +24,6 @@
 namespace cacheflight_test {
 namespace {
 
-using namespace std::chrono_literals;
 using cacheflight::run_options;
 
 /// Waits until the test opens it.
@@ -112,12 +111,8 @@ concept awaitable_elsewhere = requires(std::remove_cvref_t<A>& a, std::coroutine
 };
 /// Starts at once, and lets nothing else be awaited.
 struct choosy {
-  struct promise_type {
+  struct promise_type : eager::promise_type {
     choosy get_return_object() noexcept { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
     template <awaitable_elsewhere A>
     A&& await_transform(A&& awaited) noexcept {
       return static_cast<A&&>(awaited);
@@ -230,7 +225,7 @@ TEST(R28, coroutine_what_run_returns_is_awaited_as_an_lvalue_too_but_once) {
   as_an_lvalue(flights, steps, executions);
   EXPECT_EQ(steps, 2);
   EXPECT_EQ(executions, 1);
-  EXPECT_TRUE(flights.stats().in_flight == 0);
+  EXPECT_EQ(flights.stats().in_flight, 0u);
 }
 
 // A coroutine that only its own library's can await is no plain value, which a flight could copy to all.
