@@ -228,7 +228,8 @@ TEST(deadline_heap, R37_a_burst_gives_its_memory_back) {
   make_room(deadlines, 2);
   EXPECT_TRUE(deadlines.fits(2));
   EXPECT_FALSE(deadlines.has_room(10'000));
-  fire(2'000);
+  fill(8'000);
+  fire(10'000);
   EXPECT_EQ(deadlines.top(), nullptr);
   EXPECT_FALSE(deadlines.has_room(5)) << "the last one gives back all";
   fill(9);
@@ -253,7 +254,7 @@ TEST(deadline_heap, R37_room_for_a_few_is_kept) {
 TEST(deadline_heap, R37_much_room_is_given_back_with_the_last_one_not_the_last_but_one) {
   cacheflight::detail::retiring_mutex<std::mutex> mutex;
   heap deadlines(mutex);
-  make_room(deadlines, 2'000);
+  make_room(deadlines, 8'000);
   timer early(deadline_of::flight, 1), late(deadline_of::flight, 2);
   for (timer* const t : {&early, &late}) deadlines.push(t->when, *t);
   memory::counting const now;
@@ -267,6 +268,24 @@ TEST(deadline_heap, R37_much_room_is_given_back_with_the_last_one_not_the_last_b
     EXPECT_EQ(now.frees(), 0) << "not under the lock";
   }
   EXPECT_EQ(now.frees(), 1);
+}
+
+TEST(deadline_heap, R37_room_of_a_smaller_burst_is_kept_until_the_next_deadline) {
+  cacheflight::detail::retiring_mutex<std::mutex> mutex;
+  heap deadlines(mutex);
+  make_room(deadlines, 4'000);
+  timer one;
+  deadlines.push(one.when, one);
+  {
+    std::scoped_lock const lock(mutex);
+    deadlines.remove(one);
+  }
+  EXPECT_TRUE(deadlines.has_room(4'000));
+  EXPECT_FALSE(deadlines.fits(1));
+  memory::counting const now;
+  make_room(deadlines, 1);
+  EXPECT_EQ(now.frees(), 1);
+  EXPECT_TRUE(deadlines.fits(1));
 }
 
 TEST(deadline_heap, knows_when_a_node_is_due) {

@@ -193,7 +193,7 @@ TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
 }
 
 TEST(flight_table, R41_inserting_and_unlinking_neither_allocate_nor_free) {
-  std::deque<flight> all(5'000);
+  std::deque<flight> all(9'000);
   table flights;
   int key = 0;
   for (flight& f : all) {
@@ -242,13 +242,27 @@ TEST(flight_table, R37_a_burst_gives_its_memory_back) {
   EXPECT_LE(flights.get().wanted(), 64U);
   flights.fit();
   EXPECT_TRUE(flights.get().fits());
-  fill(3, 1'021);
+  fill(3, 16'000);
   counting const now;
-  for (std::size_t i = 0; i < 1'024; ++i) flights.unlink(all[i]);  // the last one gives back all
+  for (std::size_t i = 0; i < 16'003; ++i) flights.unlink(all[i]);  // the last one gives back all
   EXPECT_EQ(now.frees(), 1);
   fill(0, 9);
   EXPECT_EQ(now.allocations(), 1) << "a table that was emptied begins anew";
   for (std::size_t i = 0; i < 9; ++i) ASSERT_EQ(find(flights, all[i].hash, static_cast<int>(i)), &all[i]);
+}
+
+TEST(flight_table, R37_what_a_smaller_burst_took_is_kept_until_the_next_flight) {
+  table flights;
+  std::deque<flight> all(6'000);
+  int key = 0;
+  for (flight& f : all) f.hash = static_cast<std::uint64_t>(key++) * 0x9e3779b97f4a7c15, flights.insert(f);
+  counting const now;
+  for (flight& f : all) flights.unlink(f);
+  EXPECT_EQ(now.frees(), 0);
+  EXPECT_FALSE(flights.get().fits());
+  flights.insert(all[0]);
+  EXPECT_EQ(now.frees(), 1);
+  EXPECT_TRUE(flights.get().fits());
 }
 
 TEST(flight_table, R37_a_table_that_is_emptied_again_and_again_keeps_what_is_little) {

@@ -33,7 +33,7 @@ struct deadline_node {
 /// A binary heap of deadlines. All is O(log n), and O(1) for what is armed in order and disarmed before others.
 ///
 /// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41): its owner gives it
-/// room, and the first few deadlines need none. When it becomes empty it retires its room, if that is large.
+/// room, and the first few deadlines need none. When it becomes empty it retires its room, if that is very large.
 template <class TimePoint>
 class deadline_heap {
  public:
@@ -98,7 +98,7 @@ class deadline_heap {
     std::size_t const hole = node.place - 1;
     node.place = 0;
     entry const last = entries_[--size_];
-    if (size_ == 0 && capacity_ >= large) [[unlikely]]
+    if (size_ == 0 && capacity_ >= very_large) [[unlikely]]
       retire();
     if (hole == size_) return;
     if (hole != 0 && before(last, entries_[(hole - 1) / 2])) rise(hole, last);
@@ -138,6 +138,7 @@ class deadline_heap {
 
   static constexpr std::size_t first_count = 4;
   static constexpr std::size_t large = 1024, sparse = 8;  // what is worth giving back
+  static constexpr std::size_t very_large = goes_when_empty / sizeof(entry);
 
   entry* entries_ = first_;
   std::size_t size_ = 0, capacity_ = first_count;

@@ -28,7 +28,7 @@ struct table_links {
 ///
 /// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41). Its owner asks whether
 /// it `fits`, and gives it other buckets; without them, the chains grow. When it becomes empty it retires its buckets,
-/// if they are many.
+/// if they are very many.
 template <class Flight>
 class flight_table {
  public:
@@ -84,7 +84,7 @@ class flight_table {
     *f.link = f.next_in_bucket;
     if (f.next_in_bucket) f.next_in_bucket->link = f.link;
     count(-1);
-    if (mask_ >= many - 1 && size() == 0) [[unlikely]]
+    if (mask_ >= very_many - 1 && size() == 0) [[unlikely]]
       retire();
   }
 
@@ -98,6 +98,7 @@ class flight_table {
  private:
   static constexpr std::uint32_t first_count = 8;
   static constexpr std::uint32_t many = 1024, sparse = 8;  // what is worth giving back: from `many` buckets on
+  static constexpr std::uint32_t very_many = goes_when_empty / sizeof(Flight*);
   static constexpr std::uint32_t largest_mask = (std::numeric_limits<std::uint32_t>::max)() / 2;
 
   [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
