@@ -53,14 +53,46 @@ need_packages() {
   fi
   note "installing ${missing[*]}"
   update_packages
-  local in_the_way
-  in_the_way=$(apt-get -qq install -s --no-install-recommends "${missing[@]}" 2>/dev/null |
-    sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd' ')
-  [[ -z $in_the_way ]] ||
-    die "to install ${missing[*]}, apt would remove $in_the_way, which may be yours; nothing was changed." \
+  local gone
+  gone=$(in_the_way "${missing[@]}")
+  [[ -z $gone ]] ||
+    die "to install ${missing[*]}, apt would remove $gone, which may be yours; nothing was changed." \
       "Remove that yourself, or use scripts/on-debian"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-remove --no-install-recommends "${missing[@]}" \
     >/dev/null || die "could not install: ${missing[*]}"
+}
+
+# in_the_way PACKAGE...: what apt would remove to install these.
+in_the_way() {
+  apt-get -qq install -s --no-install-recommends "$@" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd' '
+}
+
+# need_libcxx: libc++ for clang 19; where that would remove another version's, unpacked in build/libcxx. What uses it is
+# started by "${with_libcxx[@]}".
+with_libcxx=()
+need_libcxx() {
+  local packages=(libc++-19-dev libc++abi-19-dev)
+  if ! command -v dpkg-query >/dev/null 2>&1 || { is_installed "${packages[0]}" && is_installed "${packages[1]}"; }; then
+    return 0
+  fi
+  local as_root=() gone
+  ((EUID == 0)) || as_root=(sudo)
+  update_packages
+  gone=$(in_the_way "${packages[@]}")
+  if [[ -z $gone ]]; then
+    need_packages "${packages[@]}"
+    return 0
+  fi
+  local root=$PWD/build/libcxx
+  if [[ ! -e $root/usr/lib/llvm-19/lib/libc++.so ]]; then
+    note "unpacking ${packages[*]} in build/libcxx: to install them, apt would remove $gone"
+    rm -rf "$root"
+    mkdir -p "$root"
+    (cd "$root" && apt-get -qq download "${packages[@]}" libc++1-19 libc++abi1-19 libunwind-19 >/dev/null &&
+      for archive in *.deb; do dpkg-deb -x "$archive" .; done) || die "could not unpack ${packages[*]}"
+  fi
+  with_libcxx=(env "CPLUS_INCLUDE_PATH=$root/usr/lib/llvm-19/include/c++/v1" "LIBRARY_PATH=$root/usr/lib/llvm-19/lib"
+    "LD_LIBRARY_PATH=$root/usr/lib/llvm-19/lib")
 }
 
 # update_packages: asks the mirror what there is, once a run. Uses the caller's as_root.

@@ -3,16 +3,22 @@
 
 /// The front for senders (P2300, `std::execution` in C++26): tasks that return a sender make `run` return one.
 ///
-/// Written against the standard's member interface: `sender_concept`, `completion_signatures`, `connect`, `start`,
-/// `set_value`, `set_error`, `set_stopped`, `get_env`, `query`. Where the standard library has `<execution>` with
-/// senders, its tags are used; elsewhere the ones in `cacheflight::execution` below, which have the same names, stand
-/// in. No implementation of P2300 is packaged for the platforms this is tested on, so the tests use a minimal receiver
-/// and sender of their own.
+/// The words of P2300 are those of stdexec, if `<stdexec/execution.hpp>` was included before or `CACHEFLIGHT_STDEXEC` is
+/// defined; those of the standard library where it has senders (untested: no compiler here has them yet); otherwise
+/// stand-ins in `cacheflight::execution`, with the same names, for senders written against the standard's members:
+/// `sender_concept`, `completion_signatures` or `get_completion_signatures`, `connect`, `start`, `set_value`,
+/// `set_error`, `set_stopped`, `get_env`, `query`. A task and all that await it need the same ones.
 ///
 /// `run(key, task, args...)` completes with `set_value(std::shared_ptr<T const>)` (`set_value()` for `void`), with
 /// `set_error(std::exception_ptr)` for every error of the flight or the call, or with `set_stopped()` if the receiver's
-/// own stop token made this caller leave. `T` is what the task's sender sends: one value or none. A task's sender that
-/// completes with `set_stopped` without having been asked to has not answered: the flight ends as abandoned.
+/// own stop token made this caller leave. `T` is what the task's sender sends: one value or none. Errors that are no
+/// `std::exception_ptr` become one: of a `std::system_error` for a `std::error_code`, of the error itself otherwise. A
+/// task's sender that completes with `set_stopped` without having been asked to has not answered: the flight ends as
+/// abandoned. The sender can be connected as an lvalue, several times, if the key, the task and its arguments can be
+/// copied: each of these operations is a call of its own.
+///
+/// The task's sender may ask its environment for a stop token (a `std::stop_token`) and, where the library has such
+/// schedulers, for one that goes on where it is.
 ///
 /// Who completes the receiver: the thread that ends the wait, as in `<cacheflight/coroutine.hpp>`; inside `start` if
 /// the outcome is there at once and no turn is under way there. Leaving: the stop token of the receiver's environment. The operation state is the
@@ -21,6 +27,7 @@
 /// destroyed when that has completed, before anybody gets the result. Unwinding that is no exception ends there, as in
 /// coroutines.
 
+#include <cacheflight/detail/execution.hpp>
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
@@ -33,46 +40,16 @@
 #include <memory>
 #include <optional>
 #include <stop_token>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <version>
-
-#if defined(__cpp_lib_senders)
-#include <execution>
-#endif
 
 namespace cacheflight::inline v1 {
-
-/// The vocabulary of P2300 that this front needs.
-namespace execution {
-#if defined(__cpp_lib_senders)
-using std::get_stop_token_t;
-using std::execution::completion_signatures;
-using std::execution::operation_state_t;
-using std::execution::receiver_t;
-using std::execution::sender_t;
-using std::execution::set_error_t;
-using std::execution::set_stopped_t;
-using std::execution::set_value_t;
-#else
-struct sender_t {};           ///< Marks a sender.
-struct receiver_t {};         ///< Marks a receiver.
-struct operation_state_t {};  ///< Marks an operation state.
-struct set_value_t {};        ///< The signature of a value.
-struct set_error_t {};        ///< The signature of an error.
-struct set_stopped_t {};      ///< The signature of having been stopped.
-struct get_stop_token_t {};   ///< The query for an environment's stop token.
-/// How a sender may complete.
-template <class... Signatures>
-struct completion_signatures {};
-#endif
-}  // namespace execution
-
-namespace detail::sender_front {
+namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY {
 
 template <class R>
-concept sender = sender_like<R> && requires { typename std::remove_cvref_t<R>::completion_signatures; };
+concept sender = sender_like<R> && requires { typename signatures_of<R>; };
 
 struct no_answer;
 
@@ -99,7 +76,7 @@ struct answer_of<List<execution::set_value_t(Values...), Rest...>, Found> {
 };
 
 template <class S>
-using answer_t = typename answer_of<typename std::remove_cvref_t<S>::completion_signatures>::type;
+using answer_t = typename answer_of<signatures_of<S>>::type;
 
 /// The stop token of a receiver's environment; one that never stops if it has none.
 template <class Receiver>
@@ -139,23 +116,17 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
     if (!this->may_start()) return;
     core_type::retain(*this);  // the receiver's
     try {
-      operation_.emplace(elide{[this] { return this->invoke().connect(receiver{this}); }});
+      operation_.emplace(elide{[this] { return sender_front::connect(this->invoke(), receiver{this}); }});
     } catch (...) {
       return caught();
     }
     core_type::stoppable(*this);
-    operation_->start();
+    sender_front::start(*operation_);
   }
 
  private:
-  struct environment {
-    sender_flight* flight;
-    [[nodiscard]] std::stop_token query(execution::get_stop_token_t) const noexcept {
-      return flight->stop_.get_token();
-    }
-  };
   struct receiver {
-    using receiver_concept = execution::receiver_t;
+    using receiver_concept = execution::receiver_tag;
     sender_flight* flight;
 
     template <class... Values>
@@ -172,10 +143,12 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
     void set_error(Error&& error) && noexcept {
       if constexpr (std::is_same_v<std::remove_cvref_t<Error>, std::exception_ptr>)
         flight->end(cause::rejected, nullptr, std::forward<Error>(error));
+      else if constexpr (std::is_same_v<std::remove_cvref_t<Error>, std::error_code>)
+        flight->end(cause::rejected, nullptr, std::make_exception_ptr(std::system_error(error)));
       else flight->end(cause::rejected, nullptr, std::make_exception_ptr(std::forward<Error>(error)));
     }
     void set_stopped() && noexcept { flight->end(cause::abandoned, nullptr, nullptr); }
-    [[nodiscard]] environment get_env() const noexcept { return {flight}; }
+    [[nodiscard]] task_environment get_env() const noexcept { return {&flight->stop_}; }
   };
   /// Constructs an immovable object in place.
   template <class F>
@@ -200,7 +173,8 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   }
 
   std::stop_source stop_;
-  std::optional<decltype(std::declval<typename Task::result>().connect(std::declval<receiver>()))> operation_;
+  std::optional<decltype(sender_front::connect(std::declval<typename Task::result>(), std::declval<receiver>()))>
+      operation_;
 };
 
 template <class Group, class K, class Task, class Receiver>
@@ -213,7 +187,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   using stop_callback = typename stop_callback_of<stop_token, leave_on_stop<P>>::type;
 
  public:
-  using operation_state_concept = execution::operation_state_t;
+  using operation_state_concept = execution::operation_state_tag;
 
   operation_state(Group* g, K key, run_options opts, Task task, Receiver receiver)
       : flights_(g),
@@ -287,12 +261,12 @@ class operation_state final : inline_caller<typename Group::platform_type> {
 };
 
 template <class Result>
-struct signatures {
+struct sent_signatures {
   using type = execution::completion_signatures<execution::set_value_t(Result),
                                                 execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
 };
 template <>
-struct signatures<void> {
+struct sent_signatures<void> {
   using type = execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr),
                                                 execution::set_stopped_t()>;
 };
@@ -301,9 +275,14 @@ struct signatures<void> {
 template <class Group, class K, class Task>
 class [[nodiscard]] run_sender {
  public:
-  using sender_concept = execution::sender_t;
+  using sender_concept = execution::sender_tag;
   using completion_signatures =
-      typename signatures<typename result_of_answer<answer_t<typename Task::result>>::type>::type;
+      typename sent_signatures<typename result_of_answer<answer_t<typename Task::result>>::type>::type;
+
+  template <class, class...>
+  static consteval completion_signatures get_completion_signatures() noexcept {
+    return {};
+  }
 
   run_sender(Group* g, K key, run_options opts, Task task)
       : flights_(g), key_(std::move(key)), opts_(std::move(opts)), task_(std::move(task)) {}
@@ -313,6 +292,11 @@ class [[nodiscard]] run_sender {
     return operation_state<Group, K, Task, Receiver>(flights_, std::move(key_), std::move(opts_), std::move(task_),
                                                      std::move(receiver));
   }
+  template <class Receiver>
+    requires std::copy_constructible<K> && std::copy_constructible<Task>
+  [[nodiscard]] auto connect(Receiver receiver) const& {
+    return operation_state<Group, K, Task, Receiver>(flights_, key_, opts_, task_, std::move(receiver));
+  }
 
  private:
   Group* flights_;
@@ -321,7 +305,7 @@ class [[nodiscard]] run_sender {
   Task task_;
 };
 
-}  // namespace detail::sender_front
+}  // namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY
 
 /// Tasks that return a sender: `run` returns a sender.
 template <detail::sender_front::sender Returned>
@@ -334,3 +318,5 @@ struct front<Returned> {
 };
 
 }  // namespace cacheflight::inline v1
+
+#undef CACHEFLIGHT_SENDER_LIBRARY
