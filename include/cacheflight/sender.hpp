@@ -48,9 +48,6 @@
 namespace cacheflight::inline v1 {
 namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY {
 
-template <class R>
-concept sender = sender_like<R> && requires { typename signatures_of<R>; };
-
 struct no_answer;
 
 /// The type that all `set_value` signatures send.

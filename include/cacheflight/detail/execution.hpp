@@ -6,6 +6,8 @@
 /// stand-ins of the same names. The names are those of C++26; the ones of the proposal (`sender_t`, ...) are kept.
 /// Each library's are in an inline namespace of their own, so that a program may have files with either.
 
+#include <cacheflight/detail/task.hpp>
+
 #include <stop_token>
 #include <type_traits>
 #include <utility>
@@ -88,11 +90,16 @@ struct task_environment {
 #if defined(STDEXEC)
 template <class S>
 using signatures_of = ::STDEXEC::completion_signatures_of_t<S, task_environment>;
+// A coroutine that this library makes a sender of says so nowhere; one that any coroutine can await is awaited.
+template <class S>
+concept sender = (sender_like<S> || !has_await_ready<S>) && ::STDEXEC::sender_in<S, task_environment>;
 inline constexpr auto connect = ::STDEXEC::connect;
 inline constexpr auto start = ::STDEXEC::start;
 #elif defined(__cpp_lib_senders)
 template <class S>
 using signatures_of = std::execution::completion_signatures_of_t<S, task_environment>;
+template <class S>
+concept sender = (sender_like<S> || !has_await_ready<S>) && std::execution::sender_in<S, task_environment>;
 inline constexpr auto connect = std::execution::connect;
 inline constexpr auto start = std::execution::start;
 #else
@@ -109,6 +116,8 @@ struct signatures<S> {
 };
 template <class S>
 using signatures_of = typename signatures<S>::type;
+template <class S>
+concept sender = sender_like<S> && requires { typename signatures_of<S>; };
 template <class S, class Receiver>
 [[nodiscard]] auto connect(S&& sender, Receiver receiver) {
   return std::forward<S>(sender).connect(std::move(receiver));
