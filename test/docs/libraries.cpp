@@ -5,6 +5,8 @@
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
 
+#include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -13,16 +15,11 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace docs::libraries {
 
 std::vector<std::function<void()>> queued;  // of the loop, the object, the pool
-int run_queued() {
-  int count = 0;
-  for (; !queued.empty(); ++count) std::exchange(queued, {}).front()();
-  return count;
-}
-
 namespace trantor {
 struct EventLoop {
   void queueInLoop(std::function<void()>&& f) { queued.push_back(std::move(f)); }
@@ -111,7 +108,8 @@ struct RescheduleLazy {
   Try<T> result;
   template <class F>
   void start(F&& f) {
-    queued.emplace_back([result = result, f = std::forward<F>(f)]() mutable { f(std::move(result)); });
+    auto const kept = std::make_shared<F>(std::forward<F>(f));  // which need not be copyable
+    queued.emplace_back([result = result, kept]() mutable { (*kept)(std::move(result)); });
   }
 };
 template <class T>
@@ -165,8 +163,10 @@ TEST(docs_libraries, where_a_coroutine_goes_on) {
 }
 
 cacheflight_test::eager load_one(cacheflight::group& flights, std::stop_token stop, int& loaded, int& left) {
+  cppcoro::cancellation_token const token{stop};
   try {
-    loaded += co_await load(flights, {stop}) == "page";
+    std::string const page = co_await load(flights, token);
+    loaded += page == "page";
   } catch (cacheflight::caller_stopped_error const&) {
     ++left;
   }
