@@ -193,7 +193,7 @@ class operation_state final : inline_caller<typename Group::platform_type> {
         task_(std::move(task)),
         receiver_(std::move(receiver)) {}
   operation_state(operation_state&&) = delete;
-  ~operation_state() { unwatch(); }
+  ~operation_state() = default;  // what watches the tokens goes first
 
   void start() & noexcept {
     auto const build = [&](K& k) { return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_)); };

@@ -367,13 +367,13 @@ TEST(R13, clear_and_a_refused_stop_request_of_the_same_flight_do_not_mix_up_thei
   std::set<cd::flight<manual_platform>*> told;
   std::function<void()> const interfere = [&] {
     if (f1.why() == cd::cause::open && f2.why() == cd::cause::open) {
-      checked_mutex::after_unlock = interfere;
+      checked_mutex::after_unlock() = interfere;
       return;
     }
     for (auto* f : {&f1, &f2})
       if (f->why() != cd::cause::open) told.insert(f), core_type::stoppable(*f);
   };
-  checked_mutex::after_unlock = interfere;
+  checked_mutex::after_unlock() = interfere;
   flights.clear();
   for (auto* f : {&f1, &f2})
     if (!told.contains(f)) core_type::stoppable(*f);
@@ -1391,7 +1391,7 @@ TEST(R40, the_groups_destructor_waits_for_events_under_way_elsewhere) {
     std::thread settling([&] { task->open_gate(false); });
     in_event.wait();
     // The lock under which the destructor looks for what is under way is free again: let the event end.
-    checked_mutex::after_unlock = [&] { may_return.count_down(); };
+    checked_mutex::after_unlock() = [&] { may_return.count_down(); };
     flights.reset();
     EXPECT_TRUE(returned);
     settling.join();
@@ -1413,7 +1413,7 @@ TEST(R40, the_destructor_in_an_event_waits_for_another_threads_event_of_the_same
       returned = true;
     } else {
       // Free again is the lock under which the destructor looks for what is under way.
-      front.on_hand_over = [&] { checked_mutex::after_unlock = [&] { may_return.count_down(); }; };
+      front.on_hand_over = [&] { checked_mutex::after_unlock() = [&] { may_return.count_down(); }; };
       flights.reset();
       EXPECT_TRUE(returned);
     }

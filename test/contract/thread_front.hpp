@@ -115,7 +115,7 @@ struct thread_front : front_traits {
     }
     opts.stop_token(c->stop.get_token());
     c->thread = std::thread([c, &flights, key = std::move(key), opts = std::move(opts), task]() mutable {
-      manual_platform::before_arm = [c] { c->about_to_wait = true; };
+      manual_platform::before_arm() = [c] { c->about_to_wait = true; };
       auto const submit = [c](cacheflight::work w) {
         c->submitted = true;
         c->task_thread = std::thread([c, w = std::move(w)]() mutable {
@@ -132,7 +132,7 @@ struct thread_front : front_traits {
       } catch (...) {
         error = std::current_exception();
       }
-      manual_platform::before_arm = nullptr;
+      manual_platform::before_arm() = nullptr;
       c->error = error;
       c->left = c->template failed_with<cacheflight::caller_stopped_error>();
       c->complete(std::move(value), c->left ? nullptr : error);

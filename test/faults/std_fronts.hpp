@@ -361,7 +361,7 @@ struct thread_front : front_base {
       if (t.at_once == told::wait) mine.front->works.keep(std::move(w), t);
       else if (t.at_once != told::drop) w();
     };
-    manual_platform::before_arm = [&mine] { mine.turns_to(doing::waits); };
+    manual_platform::before_arm() = [&mine] { mine.turns_to(doing::waits); };
     try {
       if constexpr (On) value = flights.run(key, opts, cf::on(submit, plain_task), &t);
       else value = flights.run(key, opts, task_on_stack, &t, &mine);

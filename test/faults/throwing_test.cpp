@@ -322,7 +322,7 @@ struct by_thread : front_base<by_thread<On>> {
         waits = true;
         waits.notify_all();
       };
-      manual_platform::before_arm = tell;
+      manual_platform::before_arm() = tell;
       call(flights, o, id, opts, h);
       tell();
     });

@@ -50,10 +50,14 @@ class checked_mutex {
   void unlock() {
     --held_;
     mutex_.unlock();
-    if (after_unlock) std::exchange(after_unlock, nullptr)();
+    if (after_unlock()) std::exchange(after_unlock(), nullptr)();
   }
   /// Runs once on this thread, when it has released the next lock: what another thread might do just then.
-  static inline thread_local std::function<void()> after_unlock;
+  // In functions: g++ for Windows defines what initializes such members once in each file.
+  static std::function<void()>& after_unlock() {
+    static thread_local std::function<void()> f;
+    return f;
+  }
   static bool held_here() noexcept { return held_ != 0; }
 
  private:
@@ -113,13 +117,16 @@ struct manual_platform {
   using driver = manual_driver;
   static std::size_t shards() noexcept { return 2; }
   static void point(cacheflight::core_step step) noexcept {
-    if (step == cacheflight::core_step::arm && before_arm) before_arm();
+    if (step == cacheflight::core_step::arm && before_arm()) before_arm()();
   }
   static constexpr bool forks = false;
   using thread_id = std::thread::id;
   static thread_id this_thread() noexcept { return std::this_thread::get_id(); }
   /// Called when this thread's caller is about to wait.
-  static inline thread_local std::function<void()> before_arm;
+  static std::function<void()>& before_arm() {
+    static thread_local std::function<void()> f;
+    return f;
+  }
 };
 
 using manual_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,

@@ -201,15 +201,15 @@ TEST(thread_driver, arming_wakes_a_thread_that_waits_for_nothing) {
 }
 
 TEST(thread_driver, an_earlier_deadline_wakes_a_later_one_does_not_hide_it) {
-  time_point const far = clock_type::now() + 1h;
-  script work([&](int number) { return number < 3 ? far : nothing; });
+  time_point const distant = clock_type::now() + 1h;
+  script work([&](int number) { return number < 3 ? distant : nothing; });
   driver timer;
   timer.ensure(work);
   work.wait_for_round(1);
   timer.arm(clock_type::now());
   work.wait_for_round(2);
   timer.arm(clock_type::now() + 1ms);
-  timer.arm(far + 1h);  // must not replace the earlier one
+  timer.arm(distant + 1h);  // must not replace the earlier one
   work.wait_for_round(3);
   timer.close();
 }
@@ -233,13 +233,13 @@ TEST(thread_driver, what_is_armed_while_it_works_is_not_lost) {
 }
 
 TEST(thread_driver, what_is_armed_while_it_works_is_not_lost_among_later_ones) {
-  time_point const far = clock_type::now() + 1h;
+  time_point const distant = clock_type::now() + 1h;
   std::latch working(1), armed(1);
   script work([&](int number) {
     if (number == 1) {
       working.count_down();
       armed.wait();
-      return far;
+      return distant;
     }
     return nothing;
   });
@@ -801,15 +801,15 @@ TEST(thread_driver,
 }
 
 TEST(thread_driver, rousing_starts_the_thread_and_wakes_it) {
-  time_point const far = clock_type::now() + 1h;
-  script work([&](int number) { return number < 4 ? far : nothing; });
+  time_point const distant = clock_type::now() + 1h;
+  script work([&](int number) { return number < 4 ? distant : nothing; });
   driver timer;
-  timer.rouse(work, far);
+  timer.rouse(work, distant);
   work.wait_for_round(1);
   timer.rouse(work, clock_type::now());
   work.wait_for_round(2);
   timer.rouse(work, clock_type::now() + 1ms);
-  timer.rouse(work, far + 1h);  // must not replace the earlier one
+  timer.rouse(work, distant + 1h);  // must not replace the earlier one
   work.wait_for_round(3);
   EXPECT_EQ(work.references(), 1);
   timer.rouse(work, clock_type::now());

@@ -96,7 +96,8 @@ struct room_test : testing::Test {
 
   /// Once it has been decided how much room is to be got.
   static action meanwhile(action what) {
-    return [what = std::move(what)] { checked_mutex::after_unlock = [what] { checked_mutex::after_unlock = what; }; };
+    return
+        [what = std::move(what)] { checked_mutex::after_unlock() = [what] { checked_mutex::after_unlock() = what; }; };
   }
 
   group flights;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include "support/fiber.hpp"
 #include "support/manual_platform.hpp"
+#if __has_include(<ucontext.h>)
+#include "support/fiber.hpp"
+#define WITH_FIBERS
+#endif
 #include <cacheflight/detail/turns.hpp>
 
 #include <gtest/gtest.h>
@@ -403,6 +406,7 @@ TEST_F(turns, a_caller_may_be_destroyed_with_its_turn_queued) {
   EXPECT_EQ(one.leader->turns, 1);
 }
 
+#if defined(WITH_FIBERS)
 // ---- fibers -------------------------------------------------------------------------------------------------------
 
 TEST_F(turns, R42_of_others_are_not_held_up_by_a_fiber_that_is_suspended_in_one) {
@@ -547,6 +551,8 @@ TEST_F(turns, R42_of_a_leader_whose_task_goes_to_another_thread_with_its_fiber) 
   EXPECT_TRUE(ready);
   core::finish(*two.leader);
 }
+
+#endif
 
 TEST_F(turns, R42_while_a_task_runs_in_a_start_are_not_held_up_by_it) {
   led one(flights, "one"), two(flights, "two");
