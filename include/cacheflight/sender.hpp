@@ -46,7 +46,8 @@
 #include <utility>
 
 namespace cacheflight::inline v1 {
-namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY {
+namespace detail::sender_front {
+inline namespace CACHEFLIGHT_SENDER_LIBRARY {
 
 struct no_answer;
 
@@ -302,7 +303,8 @@ class [[nodiscard]] run_sender {
   Task task_;
 };
 
-}  // namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace detail::sender_front
 
 /// Tasks that return a sender: `run` returns a sender.
 template <detail::sender_front::sender Returned>

@@ -39,7 +39,7 @@ class fiber {
     self_.uc_link = nullptr;
     auto const address = reinterpret_cast<std::uintptr_t>(this);
     makecontext(&self_, reinterpret_cast<void (*)()>(&fiber::enter), 2, static_cast<unsigned>(address),
-                static_cast<unsigned>(address >> 32));
+                static_cast<unsigned>(std::uint64_t{address} >> 32));
 #if defined(CACHEFLIGHT_TEST_TSAN)
     own_ = __tsan_create_fiber(0);
 #endif
@@ -69,7 +69,7 @@ class fiber {
 
  private:
   static void enter(unsigned low, unsigned high) {
-    auto* const self = reinterpret_cast<fiber*>(std::uintptr_t{high} << 32 | low);
+    auto* const self = reinterpret_cast<fiber*>(static_cast<std::uintptr_t>(std::uint64_t{high} << 32 | low));
     self->arrived();
     self->run_();
     self->leave(true);

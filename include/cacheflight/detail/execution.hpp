@@ -30,7 +30,10 @@
 
 namespace cacheflight::inline v1 {
 
-namespace execution::inline CACHEFLIGHT_SENDER_LIBRARY {
+/// The vocabulary of P2300 that the sender front needs.
+namespace execution {
+/// That of the library that is there.
+inline namespace CACHEFLIGHT_SENDER_LIBRARY {
 #if defined(STDEXEC)
 using ::STDEXEC::completion_signatures;
 using ::STDEXEC::get_stop_token_t;
@@ -64,9 +67,11 @@ struct completion_signatures {};
 using sender_t = sender_tag;                    ///< The name in P2300.
 using receiver_t = receiver_tag;                ///< The name in P2300.
 using operation_state_t = operation_state_tag;  ///< The name in P2300.
-}  // namespace execution::inline CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace execution
 
-namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY {
+namespace detail::sender_front {
+inline namespace CACHEFLIGHT_SENDER_LIBRARY {
 
 /// `std::stop_token`, with the member that stoppable tokens have since C++26.
 struct stop_token : std::stop_token {
@@ -128,5 +133,6 @@ void start(Operation& operation) noexcept {
 }
 #endif
 
-}  // namespace detail::sender_front::inline CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace CACHEFLIGHT_SENDER_LIBRARY
+}  // namespace detail::sender_front
 }  // namespace cacheflight::inline v1

@@ -259,7 +259,7 @@ struct alignas(64) shard {
   countdown ended;                           // closed when the group goes
   list<typename core<P>::outcall> outcalls;  // calls of user code that the group's destructor waits for
   std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
-  std::uint64_t detached = 0;
+  std::size_t detached = 0;
   std::uint64_t max_keys_rejected = 0, type_mismatches = 0;
   deadline_heap<time_point> deadlines;
 
