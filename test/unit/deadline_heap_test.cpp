@@ -254,7 +254,7 @@ TEST(deadline_heap, R37_room_for_a_few_is_kept) {
 TEST(deadline_heap, R37_much_room_is_given_back_with_the_last_one_not_the_last_but_one) {
   cacheflight::detail::retiring_mutex<std::mutex> mutex;
   heap deadlines(mutex);
-  make_room(deadlines, 8'000);
+  make_room(deadlines, 16'000);
   timer early(deadline_of::flight, 1), late(deadline_of::flight, 2);
   for (timer* const t : {&early, &late}) deadlines.push(t->when, *t);
   memory::counting const now;

@@ -193,7 +193,7 @@ TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
 }
 
 TEST(flight_table, R41_inserting_and_unlinking_neither_allocate_nor_free) {
-  std::deque<flight> all(9'000);
+  std::deque<flight> all(20'000);
   table flights;
   int key = 0;
   for (flight& f : all) {
@@ -242,9 +242,9 @@ TEST(flight_table, R37_a_burst_gives_its_memory_back) {
   EXPECT_LE(flights.get().wanted(), 64U);
   flights.fit();
   EXPECT_TRUE(flights.get().fits());
-  fill(3, 16'000);
+  fill(3, 20'000);
   counting const now;
-  for (std::size_t i = 0; i < 16'003; ++i) flights.unlink(all[i]);  // the last one gives back all
+  for (std::size_t i = 0; i < 20'003; ++i) flights.unlink(all[i]);  // the last one gives back all
   EXPECT_EQ(now.frees(), 1);
   fill(0, 9);
   EXPECT_EQ(now.allocations(), 1) << "a table that was emptied begins anew";
