@@ -88,7 +88,7 @@ need_libcxx() {
     note "unpacking ${packages[*]} in build/libcxx: to install them, apt would remove $gone"
     rm -rf "$root"
     mkdir -p "$root"
-    (cd "$root" && apt-get -qq download "${packages[@]}" libc++1-19 libc++abi1-19 libunwind-19 >/dev/null &&
+    (cd "$root" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}" libc++1-19 libc++abi1-19 libunwind-19 >/dev/null &&
       for archive in *.deb; do dpkg-deb -x "$archive" .; done) || die "could not unpack ${packages[*]}"
   fi
   with_libcxx=(env "CPLUS_INCLUDE_PATH=$root/usr/lib/llvm-19/include/c++/v1" "LIBRARY_PATH=$root/usr/lib/llvm-19/lib"

@@ -139,8 +139,8 @@ cppcoro::task<std::string> fetch_later(std::coroutine_handle<>* at) {
   co_await waits{at};
   co_return std::string("page");
 }
-template <class Where>
-cacheflight_test::eager show(cacheflight::group& flights, std::coroutine_handle<>* at, Where where, int& shown) {
+using scheduler = std::function<void(std::function<void()>)>;
+cacheflight_test::eager show(cacheflight::group& flights, std::coroutine_handle<>* at, scheduler where, int& shown) {
   shown += *co_await flights.run("page", fetch_later, at).resume_on(where) == "page";
 }
 
