@@ -84,11 +84,11 @@ need_libcxx() {
     return 0
   fi
   local root=$PWD/build/libcxx
-  if [[ ! -e $root/usr/lib/llvm-19/lib/libc++.so ]]; then
+  if [[ ! -e $root/usr/lib/llvm-19/lib/libunwind.so ]]; then
     note "unpacking ${packages[*]} in build/libcxx: to install them, apt would remove $gone"
     rm -rf "$root"
     mkdir -p "$root"
-    (cd "$root" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}" libc++1-19 libc++abi1-19 libunwind-19 >/dev/null &&
+    (cd "$root" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}" libc++1-19 libc++abi1-19 libunwind-19 libunwind-19-dev >/dev/null &&
       for archive in *.deb; do dpkg-deb -x "$archive" .; done) || die "could not unpack ${packages[*]}"
   fi
   with_libcxx=(env "CPLUS_INCLUDE_PATH=$root/usr/lib/llvm-19/include/c++/v1" "LIBRARY_PATH=$root/usr/lib/llvm-19/lib"
