@@ -44,7 +44,7 @@ def wait_until(holds, what, patience=PATIENCE):
             return seen
         if time.monotonic() > deadline:
             raise Wrong(f"not within {patience:.0f} s: {what() if callable(what) else what}")
-        time.sleep(0.002)
+        time.sleep(0.002)  # orders nothing: the pace of asking again, until the deadline above
 
 
 # --- a client ---------------------------------------------------------------------------------------------------------
