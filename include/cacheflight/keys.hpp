@@ -155,7 +155,7 @@ template <class... Parts>
   (detail::require_key_part<Parts>(), ...);
   std::string key;
   if constexpr ((detail::is_key_part<Parts> && ...)) {
-    (void)((detail::append_part(key, parts), key += ':'), ...);
+    ((detail::append_part(key, parts), key.push_back(':')), ...);
     key.pop_back();
   }
   return key;

@@ -26,17 +26,23 @@
 // What the core allocates its shards with. The leak sanitizer does not see them: they point at themselves.
 namespace {
 std::atomic<int> aligned_blocks{0};
+#ifdef _WIN32
+void* aligned_block(std::size_t to, std::size_t size) { return _aligned_malloc(size, to); }
+void release(void* block) { _aligned_free(block); }
+#else
+void* aligned_block(std::size_t to, std::size_t size) { return std::aligned_alloc(to, (size + to - 1) / to * to); }
+void release(void* block) { std::free(block); }
+#endif
 }  // namespace
 void* operator new(std::size_t size, std::align_val_t alignment) {
-  auto const to = static_cast<std::size_t>(alignment);
-  void* const block = std::aligned_alloc(to, (size + to - 1) / to * to);
+  void* const block = aligned_block(static_cast<std::size_t>(alignment), size);
   if (!block) throw std::bad_alloc();
   ++aligned_blocks;
   return block;
 }
 void operator delete(void* block, std::align_val_t) noexcept {
   --aligned_blocks;
-  std::free(block);
+  release(block);
 }
 void operator delete(void* block, std::size_t, std::align_val_t alignment) noexcept {
   operator delete(block, alignment);

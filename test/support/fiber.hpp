@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -33,12 +34,12 @@ namespace cacheflight_test {
 class fiber {
  public:
   explicit fiber(std::function<void()> run) : run_(std::move(run)), stack_(256 * 1024) {
-    getcontext(&self_);
-    self_.uc_stack.ss_sp = stack_.data();
-    self_.uc_stack.ss_size = stack_.size();
-    self_.uc_link = nullptr;
+    getcontext(self_.get());
+    self_->uc_stack.ss_sp = stack_.data();
+    self_->uc_stack.ss_size = stack_.size();
+    self_->uc_link = nullptr;
     auto const address = reinterpret_cast<std::uintptr_t>(this);
-    makecontext(&self_, reinterpret_cast<void (*)()>(&fiber::enter), 2, static_cast<unsigned>(address),
+    makecontext(self_.get(), reinterpret_cast<void (*)()>(&fiber::enter), 2, static_cast<unsigned>(address),
                 static_cast<unsigned>(std::uint64_t{address} >> 32));
 #if defined(CACHEFLIGHT_TEST_TSAN)
     own_ = __tsan_create_fiber(0);
@@ -59,7 +60,7 @@ class fiber {
     void* here = nullptr;
     __sanitizer_start_switch_fiber(&here, stack_.data(), stack_.size());
 #endif
-    swapcontext(&back_, &self_);
+    swapcontext(back_.get(), self_.get());
 #if defined(CACHEFLIGHT_TEST_ASAN)
     __sanitizer_finish_switch_fiber(here, nullptr, nullptr);
 #endif
@@ -81,7 +82,7 @@ class fiber {
 #elif defined(CACHEFLIGHT_TEST_ASAN)
     __sanitizer_start_switch_fiber(for_good ? nullptr : &own_, resumer_, resumer_size_);
 #endif
-    swapcontext(&self_, &back_);
+    swapcontext(self_.get(), back_.get());
     arrived();
   }
   void arrived() {
@@ -92,7 +93,7 @@ class fiber {
 
   std::function<void()> run_;
   std::vector<std::byte> stack_;
-  ucontext_t self_{}, back_{};
+  std::unique_ptr<ucontext_t> self_ = std::make_unique<ucontext_t>(), back_ = std::make_unique<ucontext_t>();
 #if defined(CACHEFLIGHT_TEST_TSAN)
   void *own_ = nullptr, *resumer_ = nullptr;
 #elif defined(CACHEFLIGHT_TEST_ASAN)

@@ -567,6 +567,9 @@ TEST_F(turns, R42_while_a_task_runs_in_a_start_are_not_held_up_by_it) {
 }
 
 TEST_F(turns, R42_of_a_chain_with_large_frames_do_not_grow_the_stack) {
+#ifdef _WIN32
+  GTEST_SKIP() << "Windows does not tell a thread's own stack from a fiber's";
+#endif
   constexpr int links = 2'000;
   std::vector<std::unique_ptr<led>> chain;
   for (int i = 0; i < links; ++i) chain.push_back(std::make_unique<led>(flights, std::to_string(i)));

@@ -65,10 +65,13 @@ class turn_taker {
 
   template <class Executor, class Allocator, class Give>
   [[nodiscard]] bool give_turn(Executor const& ex, Allocator const& allocator, Give give) {
+    using reference = decltype(self().referred());  // spelled out: clang 16 cannot deduce a nested template's arguments
     return asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
       if constexpr (is_strand<Found>)
-        return submit([&] { give(found.get_inner_executor(), turn(self().referred(), allocator, found)); });
-      else return submit([&] { give(found, turn(self().referred(), allocator)); });
+        return submit([&] {
+          give(found.get_inner_executor(), turn<reference, Allocator, Found>(self().referred(), allocator, found));
+        });
+      else return submit([&] { give(found, turn<reference, Allocator>(self().referred(), allocator)); });
     });
   }
 
