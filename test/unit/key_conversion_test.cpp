@@ -235,8 +235,9 @@ TEST(R36_keys, a_null_pointer_is_no_text) {
   cf::group flights;
   cf::basic_group<std::string, std::hash<std::string>, std::equal_to<std::string>> plain_hash;
   cf::basic_group<std::wstring> wide;
-  char const* volatile const unseen = nullptr;  // by the compiler, which would warn
-  char const* const none = unseen;
+  char const* const volatile text = nullptr;  // volatile: not seen by the compiler, which would warn
+  wchar_t const* const volatile wide_text = nullptr;
+  char const* const none = text;
   auto const task = [] { return 0; };
   EXPECT_THROW((void)flights.run(none, task), std::invalid_argument);
   EXPECT_THROW((void)flights.run(const_cast<char*>(none), task), std::invalid_argument);
@@ -245,7 +246,7 @@ TEST(R36_keys, a_null_pointer_is_no_text) {
   EXPECT_THROW((void)flights.cancel(none), std::invalid_argument);
   EXPECT_THROW((void)plain_hash.run(none, task), std::invalid_argument);
   EXPECT_THROW((void)plain_hash.has(none), std::invalid_argument);
-  EXPECT_THROW((void)wide.run(reinterpret_cast<wchar_t const*>(none), task), std::invalid_argument);
+  EXPECT_THROW((void)wide.run(wide_text, task), std::invalid_argument);
   cf::basic_group<std::filesystem::path, path_hash> paths;  // made of text, but no text itself
   EXPECT_THROW((void)paths.has(none), std::invalid_argument);
   EXPECT_THROW((void)paths.run(none, task), std::invalid_argument);

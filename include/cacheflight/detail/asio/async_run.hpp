@@ -35,7 +35,7 @@ struct awaitable_of<net::awaitable<T, Executor>> {
 template <class Group, class IoExecutor>
 struct initiate_run {
   Group* flights;
-  [[no_unique_address]] IoExecutor io;  // which g++ 14 else takes for uninitialized where it is empty
+  IoExecutor io;
 
   using executor_type = IoExecutor;
   [[nodiscard]] executor_type get_executor() const noexcept { return io; }
