@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The scenarios of the Python original for tasks that ask a real server through operations of Asio. `Client` has
+// The scenarios of the Python original for tasks that ask a real server through operations of Asio. A task goes on when its
+// scenario says so, after all callers have entered. `Client` has
+// - asio::awaitable<void> open(), void close(): what comes before the first scenario, and after the last;
 // - asio::awaitable<std::string> get(): asks it for "answer";
 // - asio::awaitable<std::string> get_wrongly(): asks it for what it refuses, and throws;
 // - asio::awaitable<long> asked(): how many `get`s it has seen.
@@ -12,11 +14,13 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -31,6 +35,7 @@ namespace libraries {
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
+/// The pace of asking again; orders nothing.
 inline asio::awaitable<void> sleep(std::chrono::milliseconds takes) {
   asio::steady_timer timer(co_await asio::this_coro::executor, takes);
   co_await timer.async_wait(asio::use_awaitable);
@@ -48,6 +53,7 @@ class asio_scenarios {
       counts n;
       long const before = co_await client_.asked();
       for (int i = 0; i < 150; ++i) co_await spawn(n, "key", run_options());
+      n.go = true;
       co_await answered(n, 150);
       long const asked = co_await client_.asked() - before;
       expect("150 callers, one execution, one statement, one object",
@@ -58,13 +64,14 @@ class asio_scenarios {
       for (int i = 0; i < 9; ++i) co_await spawn(n, "key", run_options());
       co_await spawn(n, "key", run_options());
       n.callers.back()->emit(asio::cancellation_type::terminal);
+      co_await answered(n, 1);
+      n.go = true;
       co_await answered(n, 10);
       expect("one leaves, the others are answered",
              n.left == 1 && n.values == 9 && n.executions == 1 && n.stopped == 0);
     }
     {
       counts n;
-      n.takes = 10s;
       for (int i = 0; i < 10; ++i) co_await spawn(n, "key", run_options());
       for (auto& caller : n.callers) caller->emit(asio::cancellation_type::terminal);
       bool const at_once = flights_.stats().in_flight == 0;
@@ -76,19 +83,20 @@ class asio_scenarios {
       counts n;
       n.fails = true;
       for (int i = 0; i < 150; ++i) co_await spawn(n, "key", run_options());
+      n.go = true;
       co_await answered(n, 150);
       expect("an error goes to all", n.executions == 1 && n.refused == 150);
     }
     {
       counts n;
       for (auto const* key : {"first", "second", "third"}) co_await spawn(n, key, run_options());
+      n.go = true;
       co_await answered(n, 3);
       expect("the cap on keys", n.executions == 2 && n.values == 2 && n.capped == 1);
     }
     {
       counts n;
-      n.takes = 10s;
-      for (int i = 0; i < 10; ++i) co_await spawn(n, "key", run_options().timeout(30ms));
+      for (int i = 0; i < 10; ++i) co_await spawn(n, "key", run_options().timeout(500ms));
       co_await answered(n, 10);
       co_await quiet();
       expect("a timeout goes to all, and the task stops", n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
@@ -99,8 +107,7 @@ class asio_scenarios {
 
  private:
   struct counts {
-    std::chrono::milliseconds takes = 20ms;
-    bool fails = false;
+    bool go = false, fails = false;
     int executions = 0, stopped = 0;
     int values = 0, refused = 0, timed_out = 0, left = 0, capped = 0;
     std::set<void const*> objects;
@@ -111,7 +118,7 @@ class asio_scenarios {
   static asio::awaitable<std::string> fetch(Client& client, counts& n) {
     ++n.executions;
     try {
-      co_await sleep(n.takes);
+      while (!n.go) co_await sleep(1ms);
     } catch (boost::system::system_error const&) {
       ++n.stopped;
       throw;
@@ -140,8 +147,13 @@ class asio_scenarios {
     auto const& caller = n.callers.emplace_back(std::make_unique<asio::cancellation_signal>());
     auto const executor = co_await asio::this_coro::executor;
     auto token = asio::bind_cancellation_slot(caller->slot(), asio::detached);
+    auto const before = calls();
     asio::co_spawn(executor, call(std::move(key), std::move(opts), n), std::move(token));
-    co_await sleep(0ms);
+    while (calls() == before) co_await sleep(1ms);
+  }
+  [[nodiscard]] std::uint64_t calls() const {
+    cacheflight::statistics const books = flights_.stats();
+    return books.hits + books.misses;
   }
   asio::awaitable<void> answered(counts const& n, int callers) {
     while (n.answers() < callers) co_await sleep(1ms);
@@ -158,5 +170,21 @@ class asio_scenarios {
   cacheflight::group flights_{cacheflight::options().max_keys(2)};
   int failed_ = 0;
 };
+
+template <class Client>
+asio::awaitable<void> open_run_close(Client& client, int& failed) {
+  co_await client.open();
+  failed = co_await asio_scenarios<Client>(client).run();
+  client.close();
+}
+
+/// Returns how many failed.
+template <class Client>
+int run_all(asio::io_context& context, Client& client) {
+  int failed = 1;
+  asio::co_spawn(context, open_run_close(client, failed), asio::detached);
+  context.run();
+  return failed;
+}
 
 }  // namespace libraries

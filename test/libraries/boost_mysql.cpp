@@ -30,6 +30,7 @@ class client {
   client(asio::io_context& context, std::string socket) : pool_(context, parameters(std::move(socket))) {
     pool_.async_run(asio::detached);
   }
+  asio::awaitable<void> open() { co_return; }  // the pool connects when it is asked
   void close() { pool_.cancel(); }
 
   asio::awaitable<std::string> get() { return ask("SELECT 'answer' FROM user LIMIT 1", 0); }
@@ -50,19 +51,10 @@ class client {
   mysql::connection_pool pool_;
 };
 
-asio::awaitable<void> all(client& server, int& failed) {
-  libraries::asio_scenarios<client> scenarios(server);
-  failed = co_await scenarios.run();
-  server.close();
-}
-
 }  // namespace
 
 int main(int, char** arguments) {
   asio::io_context context(1);
   client server(context, arguments[1]);
-  int failed = 1;
-  asio::co_spawn(context, all(server, failed), asio::detached);
-  context.run();
-  return failed;
+  return libraries::run_all(context, server);
 }

@@ -27,7 +27,7 @@ class client {
     connection_.async_run(config, {redis::logger::level::disabled}, asio::detached);
   }
   void close() { connection_.cancel(); }
-  asio::awaitable<void> fill() {
+  asio::awaitable<void> open() {
     co_await exec<redis::ignore_t>("SET", "key", "answer");
     co_await exec<redis::ignore_t>("RPUSH", "list", "item");
   }
@@ -54,21 +54,11 @@ class client {
   redis::connection connection_;
 };
 
-asio::awaitable<void> all(client& server, int& failed) {
-  co_await server.fill();
-  libraries::asio_scenarios<client> scenarios(server);
-  failed = co_await scenarios.run();
-  server.close();
-}
-
 }  // namespace
 
 int main(int, char** arguments) {
   asio::io_context context(1);
   client server(context);
   server.connect(arguments[1]);
-  int failed = 1;
-  asio::co_spawn(context, all(server, failed), asio::detached);
-  context.run();
-  return failed;
+  return libraries::run_all(context, server);
 }

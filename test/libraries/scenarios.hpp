@@ -3,7 +3,7 @@
 
 // The scenarios of the Python original, in the coroutines and on the loop of another library. `Library` has
 // - task<T>: its coroutine type, of the task and of its callers;
-// - sleep(duration): an awaitable;
+// - sleep(duration): an awaitable, the pace of asking again, which orders nothing;
 // - spawn(task<void>): starts it, for nobody;
 // - run(task<void>): the same, and keeps its loop running until `stop()`;
 // - post(f): has the loop call f, from any thread.
@@ -11,6 +11,7 @@
 #include <cacheflight/coroutine.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -25,6 +26,7 @@ namespace libraries {
 using namespace std::chrono_literals;
 
 struct counts {
+  bool go = false;  // the task goes on: all callers have entered
   int executions = 0, stopped = 0;
   int values = 0, refused = 0, timed_out = 0, left = 0, others = 0;
   std::set<void const*> objects;
@@ -45,11 +47,10 @@ class scenarios {
   }
 
  private:
-  static task<std::string> fetch(std::stop_token stop, std::chrono::milliseconds takes,
-                                 std::reference_wrapper<counts> n, bool fails) {
+  static task<std::string> fetch(std::stop_token stop, std::reference_wrapper<counts> n, bool fails) {
     ++n.get().executions;
-    for (auto left = takes; left > 0ms; left -= 5ms) {
-      co_await Library::sleep(5ms);
+    while (!n.get().go) {
+      co_await Library::sleep(1ms);
       if (!stop.stop_requested()) continue;
       ++n.get().stopped;
       throw std::runtime_error("stopped");
@@ -58,11 +59,10 @@ class scenarios {
     co_return std::string("answer");
   }
 
-  task<void> call(std::string key, cacheflight::run_options opts, counts& n, std::chrono::milliseconds takes = 20ms,
-                  bool fails = false) {
+  task<void> call(std::string key, cacheflight::run_options opts, counts& n, bool fails = false) {
     try {
       std::shared_ptr<std::string const> const answer =
-          co_await flights_.run(std::move(key), std::move(opts), fetch, takes, std::ref(n), fails).resume_on(on_loop);
+          co_await flights_.run(std::move(key), std::move(opts), fetch, std::ref(n), fails).resume_on(on_loop);
       n.objects.insert(answer.get());
       ++n.values;
     } catch (cacheflight::timeout_error const&) {
@@ -86,6 +86,12 @@ class scenarios {
   task<void> answered(counts& n, int callers) {
     while (n.answers() < callers) co_await Library::sleep(1ms);
   }
+  /// So many more calls than before have joined, led or been refused.
+  task<void> entered(std::uint64_t calls) {
+    calls_ += calls;
+    for (cacheflight::statistics now; now = flights_.stats(), now.hits + now.misses < calls_;)
+      co_await Library::sleep(1ms);
+  }
   task<void> quiet() {
     while (flights_.stats().in_flight + flights_.stats().detached != 0) co_await Library::sleep(1ms);
   }
@@ -95,6 +101,8 @@ class scenarios {
     {
       counts n;
       for (int i = 0; i < 150; ++i) Library::spawn(call("key", {}, n));
+      co_await entered(150);
+      n.go = true;
       co_await answered(n, 150);
       expect("one execution for 150 callers, one object",
              n.executions == 1 && n.values == 150 && n.objects.size() == 1);
@@ -104,7 +112,10 @@ class scenarios {
       std::stop_source one;
       for (int i = 0; i < 9; ++i) Library::spawn(call("key", {}, n));
       Library::spawn(call("key", run_options().stop_token(one.get_token()), n));
+      co_await entered(10);
       one.request_stop();
+      co_await answered(n, 1);
+      n.go = true;
       co_await answered(n, 10);
       expect("one leaves, the others are answered",
              n.left == 1 && n.values == 9 && n.executions == 1 && n.stopped == 0);
@@ -112,7 +123,8 @@ class scenarios {
     {
       counts n;
       std::stop_source each;
-      for (int i = 0; i < 10; ++i) Library::spawn(call("key", run_options().stop_token(each.get_token()), n, 10s));
+      for (int i = 0; i < 10; ++i) Library::spawn(call("key", run_options().stop_token(each.get_token()), n));
+      co_await entered(10);
       each.request_stop();
       co_await answered(n, 10);
       bool const at_once = flights_.stats().in_flight == 0;
@@ -121,19 +133,24 @@ class scenarios {
     }
     {
       counts n;
-      for (int i = 0; i < 150; ++i) Library::spawn(call("key", {}, n, 20ms, true));
+      for (int i = 0; i < 150; ++i) Library::spawn(call("key", {}, n, true));
+      co_await entered(150);
+      n.go = true;
       co_await answered(n, 150);
       expect("an error goes to all", n.executions == 1 && n.refused == 150);
     }
     {
       counts n;
       for (auto const* key : {"first", "second", "third"}) Library::spawn(call(key, {}, n));
+      co_await entered(3);
+      n.go = true;
       co_await answered(n, 3);
       expect("the cap on keys", n.executions == 2 && n.values == 2 && n.others == 1);
     }
     {
       counts n;
-      for (int i = 0; i < 10; ++i) Library::spawn(call("key", run_options().timeout(30ms), n, 10s));
+      for (int i = 0; i < 10; ++i) Library::spawn(call("key", run_options().timeout(500ms), n));
+      co_await entered(10);
       co_await answered(n, 10);
       co_await quiet();
       expect("a timeout goes to all, and the task stops", n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
@@ -142,6 +159,7 @@ class scenarios {
   }
 
   cacheflight::group flights_{cacheflight::options().max_keys(2)};
+  std::uint64_t calls_ = 0;
   int failed_ = 0;
 };
 
