@@ -7,7 +7,6 @@
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
 #include <cacheflight/coroutine.hpp>
-#include <cacheflight/keys.hpp>
 
 #include <boost/asio.hpp>
 
@@ -49,11 +48,10 @@ user load_user(std::string id) {
 
 TEST(docs_readme, threads) {
   cacheflight::group flights;
-  pool pool;
   std::string const id = "42";
 #include "readme/the-other-fronts.inc"
   EXPECT_EQ(u->name, "Ada");
-  EXPECT_EQ(loaded, 3);
+  EXPECT_EQ(loaded, 2);
 }
 }  // namespace threads
 
@@ -104,35 +102,4 @@ TEST(docs_readme, senders) {
 }
 }  // namespace senders
 
-namespace api {
-int events = 0;
-void count(cacheflight::event const&) { ++events; }
-std::string logged;
-void log(char const*, char const* type, std::size_t key) {
-  logged += std::string(type) + ' ' + std::to_string(key) + '\n';
-}
-
-TEST(docs_readme, options) {
-#include "readme/cacheflightgroup.inc"
-  (void)flights.run("key", [] { return 1; });
-  EXPECT_EQ(events, 3);
-}
-
-TEST(docs_readme, keys) {
-  int const id = 42;
-  std::string const locale = "de-AT", role = "admin";
-#include "readme/keys.inc"
-  EXPECT_EQ(good, "user:42:locale:de-AT:role:admin");
-  EXPECT_EQ(bad, "user:42");
-}
-
-TEST(docs_readme, redaction) {
-  cacheflight::options options;
-#include "readme/keys-2.inc"
-  cacheflight::group flights(options);
-  (void)flights.run("secret", [] { return 1; });
-  EXPECT_NE(logged.find("task_resolved "), std::string::npos);
-  EXPECT_EQ(logged.find("secret"), std::string::npos);
-}
-}  // namespace api
 }  // namespace docs::readme
