@@ -259,8 +259,8 @@ class core final : public deadline_work<typename P::clock> {
   /// invoke the task.
   [[nodiscard]] static bool may_start(flight_type const& f) noexcept { return f.why() == cause::open; }
 
-  /// From now on a doom asks the task to stop; asks at once if the flight is doomed already. The caller holds a
-  /// reference.
+  /// From now on a doom asks the task to stop (rule 16); asks at once if the flight is doomed already. The caller holds
+  /// a reference.
   static void stoppable(flight_type& f) noexcept {
     P::point(core_step::stoppable);
     if (!(f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel) & flight_type::stop_due)) return;
@@ -846,7 +846,7 @@ class core final : public deadline_work<typename P::clock> {
     return end;
   }
 
-  /// The one place where a flight ends. Its waiters' references are still to be counted.
+  /// The one place where a flight ends (rules 2 to 4). Its waiters' references are still to be counted.
   static void close(shard<P>& s, flight_type& f, cause why) noexcept {
     f.why_.store(why, std::memory_order_release);
     s.table.unlink(f);

@@ -95,9 +95,9 @@ class waiter : public list_node, private deadline_node {
   waiter(waiter const&) = delete;
   waiter& operator=(waiter const&) = delete;
 
-  /// Give the caller its turn, on its own executor. False: refused; the waiter is untouched and will be asked again. If
-  /// it returns true the waiter may be gone already. `others` were released with it, and have the same `place()`: whose
-  /// turns go with this one may be taken out of the list.
+  /// Give the caller its turn, on its own executor (rule 28). False: refused; the waiter is untouched and will be asked
+  /// again. If it returns true the waiter may be gone already. `others` were released with it, and have the same
+  /// `place()`: whose turns go with this one may be taken out of the list.
   [[nodiscard]] virtual bool hand_over(waiters& others) noexcept = 0;
 
   /// Waiters whose place is the same, and not null, are released together, in batches. Until its turn comes, one of a

@@ -14,8 +14,8 @@ namespace cacheflight::inline v1::detail {
 /// A caller that takes its turn on whatever thread releases it (coroutines and callbacks without a scheduler).
 ///
 /// Turns taken inside a turn are queued, and taken by the outermost one of the stack: a chain of flights that end each
-/// other, or any number of waiters, does not grow it. They wait for a turn only if they were released inside of it: not
-/// behind a fiber that is suspended in one.
+/// other, or any number of waiters, does not grow it (rule 42). They wait for a turn only if they were released inside
+/// of it: not behind a fiber that is suspended in one.
 template <class P>
 class inline_caller : public waiter<P> {
  protected:
@@ -94,9 +94,9 @@ class inline_caller : public waiter<P> {
   };
 
  protected:
-  /// A caller that enters, and starts its task if it leads: a turn that it is given meanwhile inside of this is noted
-  /// instead of taken. It may be resumed elsewhere, and be gone, at any moment until `end`, and another waiter may have its
-  /// address; so it is known by a number of its own, which it has before others can see it.
+  /// A caller that enters, and starts its task if it leads (rule 29): a turn that it is given meanwhile inside of this
+  /// is noted instead of taken. It may be resumed elsewhere, and be gone, at any moment until `end`, and another waiter
+  /// may have its address; so it is known by a number of its own, which it has before others can see it.
   class starting : scope {
    public:
     explicit starting(inline_caller& leader) noexcept : scope(next_number()), leader_(leader) {

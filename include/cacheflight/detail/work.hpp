@@ -102,8 +102,8 @@ class simple_flight : public keyed_flight<P, Key> {
   [[nodiscard]] Task& task() noexcept { return *task_; }
   [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
 
-  /// The task is through: free what is its own, then let the core decide. The flight may be gone afterwards. `own`: see
-  /// `core::settle`.
+  /// The task is through: free what is its own (rule 37), then let the core decide. The flight may be gone afterwards.
+  /// `own`: see `core::settle`.
   void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
               waiter<P>* own = nullptr) noexcept {
     task_.reset();

@@ -17,7 +17,7 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Outlives its execution context, whose service it is: lets other threads post to the context only while it stands,
+/// Outlives its execution context, whose service it is (rule 44): lets other threads post to the context only while it stands,
 /// and destroys what waits on it when it goes.
 class context_guard final : public pinned {
  public:
