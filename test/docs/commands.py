@@ -27,7 +27,7 @@ RUN = {
     ("docs/guides/quick-start.md", "bash", "from-an-empty-folder"): "empty_folder",
     ("docs/guides/quick-start.md", "cmake", "from-an-empty-folder"): None,  # a part of it
     ("docs/guides/plugins.md", "cmake", "a-whole-example"): "plugin",
-    ("README.md", "bash", "try-it-2"): "curl",
+    ("examples/README.md", "bash", "the-demo"): "curl",
 }
 # Lines that are not run here, and why not.
 ELSEWHERE = {
