@@ -59,6 +59,14 @@ struct callback_entry;
 template <class T>
 concept options_argument = std::same_as<std::remove_cvref_t<T>, run_options>;
 
+/// Options in the wrong place, or of the wrong kind.
+template <class K, class F>
+consteval void require_order() {
+  static_assert(!options_argument<K>, "cacheflight: run_options come after the key: run(key, options, task, args...)");
+  static_assert(!std::same_as<std::remove_cvref_t<F>, options> && !std::same_as<std::remove_cvref_t<K>, options>,
+                "cacheflight: options are the group's, given to its constructor; a call takes run_options");
+}
+
 /// A flight with its key; fronts add the task.
 template <class P, class Key>
 class keyed_flight : public flight<P> {
@@ -159,6 +167,7 @@ class basic_group {
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
       "it")]] auto
   run(K&& key, F&& task, Args&&... args) {
+    detail::require_order<K, F>();
     return dispatch(std::forward<K>(key), detail::no_options{},
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -169,6 +178,7 @@ class basic_group {
       "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
       "it")]] auto
   run(K&& key, run_options opts, F&& task, Args&&... args) {
+    detail::require_order<K, F>();
     return dispatch(std::forward<K>(key), std::move(opts),
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
@@ -286,6 +296,7 @@ class basic_group {
 
   template <class K, class Options, class F, class Callback>
   void begin(K&& key, Options&& opts, F&& task, Callback&& callback) {
+    detail::require_order<K, F>();
     using entry = detail::callback_entry<std::enable_if_t<!std::is_void_v<K>, basic_group>>;
     static_assert(detail::complete<entry>, "cacheflight: start needs #include <cacheflight/callback.hpp>");
     detail::require_task<std::decay_t<F>>(task);

@@ -44,7 +44,7 @@ struct answers {
 };
 
 template <class T, class F>
-struct answering_task {
+struct answering_task : answers_later {
   F function;
   explicit answering_task(F f) : function(std::move(f)) {}
 
