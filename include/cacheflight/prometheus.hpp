@@ -7,9 +7,8 @@
 ///     exposer.RegisterCollectable(metrics);                                      // prometheus-cpp's own server, or:
 ///     std::string text = prometheus::TextSerializer().Serialize(metrics->Collect());
 ///
-///     cacheflight::task_durations const durations;
-///     cacheflight::group users{cacheflight::options().max_keys(10'000).on_event(durations)};
-///     metrics->attach("users", users, durations);                                // one line for each group
+///     cacheflight::group users{cacheflight::options().max_keys(10'000).on_event(cacheflight::task_durations())};
+///     metrics->attach("users", users);                                           // one line for each group
 ///
 /// Each series has one label, `group`, the name given to `attach`; nothing here ever sees a key's bytes.
 
@@ -66,16 +65,20 @@ class task_durations {
     if (e.type == event_type::task_resolved) counts_->add(e.duration);
   }
 
-  /// What was counted so far. `sample_count` is the sum of the buckets; the sum of the durations may lack what is being
+  /// What was counted so far, in milliseconds or in another unit (`std::ratio<1>`: seconds). `sample_count` is the sum of the buckets; the sum of the durations may lack what is being
   /// counted at this moment.
+  template <class Unit = std::milli>
   [[nodiscard]] ::prometheus::ClientMetric::Histogram read() const {
+    auto const in_unit = [](std::chrono::nanoseconds value) {
+      return std::chrono::duration<double, Unit>(value).count();
+    };
     ::prometheus::ClientMetric::Histogram all;
     for (std::size_t i = 0; i < counts_->bounds.size(); ++i) {
       all.sample_count += counts_->buckets[i].load(std::memory_order_relaxed);
-      all.bucket.push_back({all.sample_count, milliseconds(counts_->bounds[i])});
+      all.bucket.push_back({all.sample_count, in_unit(counts_->bounds[i])});
     }
     all.sample_count += counts_->buckets.back().load(std::memory_order_relaxed);
-    all.sample_sum = milliseconds(std::chrono::nanoseconds(counts_->sum.load(std::memory_order_relaxed)));
+    all.sample_sum = in_unit(std::chrono::nanoseconds(counts_->sum.load(std::memory_order_relaxed)));
     return all;
   }
 
@@ -83,10 +86,6 @@ class task_durations {
   [[nodiscard]] static std::vector<std::chrono::nanoseconds> default_bounds() {
     using namespace std::chrono_literals;
     return {1ms, 2'500us, 5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2'500ms, 5s, 10s};
-  }
-
-  [[nodiscard]] static double milliseconds(std::chrono::nanoseconds value) noexcept {
-    return std::chrono::duration<double, std::milli>(value).count();
   }
 
   struct counts {
@@ -125,7 +124,8 @@ class task_durations {
 ///     cacheflight_max_keys                 gauge      their limit; no series for a group without one
 ///     cacheflight_waiters                  gauge      callers waiting now
 ///     cacheflight_detached_tasks           gauge      tasks that were asked to stop and go on
-///     cacheflight_task_duration_ms         histogram  of tasks that returned a value, if there are `task_durations`
+///     cacheflight_task_duration_seconds    histogram  of tasks that returned a value, if there are `task_durations`
+///     cacheflight_task_duration_ms         histogram  the same in milliseconds
 ///
 /// All but the histogram come from the group's own books, read when Prometheus asks: attaching costs calls nothing. The
 /// values of one group are of one reading of its `stats()`; they are as exact as that is.
@@ -137,12 +137,17 @@ class task_durations {
 /// for ever.
 class prometheus_metrics final : public ::prometheus::Collectable {
  public:
-  /// Adds the group, under a name that people choose and that is UTF-8. Throws `std::invalid_argument` if the name is
-  /// taken: two series would be one to Prometheus.
+  /// Adds the group, under a name that people choose and that is UTF-8. `durations`: what its `on_event` hands events on
+  /// to, if that is not `task_durations` itself. Throws `std::invalid_argument` if the name is taken (two series would be
+  /// one to Prometheus), or if there are `durations` and no `on_event` that could count them.
   template <class Key, class Hash, class Equal, class Platform>
   void attach(std::string name, basic_group<Key, Hash, Equal, Platform> const& flights,
               std::optional<task_durations> durations = std::nullopt) {
     auto& core = detail::access::core(flights);
+    auto const& on_event = core.settings().on_event();
+    if (auto const* const own = on_event.template target<task_durations>(); own && !durations) durations = *own;
+    if (durations && !on_event)
+      throw std::invalid_argument("cacheflight: nothing counts these durations: give them to the group's on_event");
     core.retain();
     std::shared_ptr<std::remove_reference_t<decltype(core)>> kept(&core, [](auto* c) { c->release(); });
     source added{[kept] { return kept->stats(); }, core.settings().max_keys(), std::move(durations)};
@@ -188,9 +193,17 @@ class prometheus_metrics final : public ::prometheus::Collectable {
     announce("max_keys", "The limit of cacheflight_active_keys.", MetricType::Gauge);
     for (auto const& [owner, of] : sources_)
       if (of.max_keys != 0) series(owner).gauge.value = static_cast<double>(of.max_keys);
-    announce("task_duration_ms", "Milliseconds that tasks took which returned a value.", MetricType::Histogram);
-    for (auto const& [owner, of] : sources_)
-      if (of.durations) series(owner).histogram = of.durations->read();
+    auto const histograms = [&]<class Unit>(char const* name, char const* help, Unit) {
+      announce(name, help, MetricType::Histogram);
+      for (auto const& [owner, of] : sources_) {
+        if (!of.durations) continue;
+        auto counted = of.durations->template read<Unit>();
+        // None rather than one that says that there were no tasks: its on_event does not hand on what it is given.
+        if (counted.sample_count != 0 || books.at(owner).resolved == 0) series(owner).histogram = std::move(counted);
+      }
+    };
+    histograms("task_duration_seconds", "Seconds that tasks took which returned a value.", std::ratio<1>());
+    histograms("task_duration_ms", "Milliseconds that tasks took which returned a value.", std::milli());
     return all;
   }
 

@@ -20,11 +20,14 @@
 
 #include "docs/harness.hpp"
 
+#include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
 namespace docs::keys {
+using namespace std::chrono_literals;
 
 struct tile;
 std::string render(tile const&) { return "image"; }
@@ -82,13 +85,26 @@ namespace wrapped {
 namespace net = boost::asio;
 net::awaitable<user> fetch_user(std::string id) { co_return user{id, "Ada"}; }
 cacheflight::group flights;
+struct connection {
+  int queries = 0;
+} database;
+net::awaitable<user> query_user(connection& db, std::string id) {
+  ++db.queries;
+  co_return user{id, "Grace"};
+}
 #include "keys/a-typed-wrapper.inc"
+#include "keys/a-typed-wrapper-2.inc"
 TEST(docs_keys, wrap) {
   printed out;
   net::io_context io;
   net::co_spawn(io, greet("42"), net::detached);
+  std::string found;
+  net::co_spawn(io, find("42", "trace"), [&](std::exception_ptr, user const& u) { found = u.name; });
   io.run();
   EXPECT_EQ(out.text(), "hello Ada\n");
+  EXPECT_EQ(found, "Grace");
+  EXPECT_EQ(database.queries, 1);
+  EXPECT_FALSE(give_up("42"));
 }
 }  // namespace wrapped
 #endif

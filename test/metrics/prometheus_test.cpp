@@ -135,10 +135,12 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
       {in("users", "waiters"), 12 + 7 + 10},   {in("users", "detached_tasks"), 5 + 6},
   };
   samples found = scrape(metrics);
-  std::erase_if(found, [](auto const& one) { return one.first.starts_with("cacheflight_task_duration_ms"); });
+  std::erase_if(found, [](auto const& one) { return one.first.starts_with("cacheflight_task_duration_"); });
   EXPECT_EQ(found, expected);
   EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_count")), 2) << "of tasks that returned a value only";
   EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_sum")), 80);
+  EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_count")), 2);
+  EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_sum")), 0.08);
 
   broken = false;
   callers.answer_all();
@@ -355,6 +357,33 @@ TEST(durations, a_bound_belongs_to_its_bucket) {
   EXPECT_EQ(bucket("+Inf"), 7);
   EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_count")), 7);
   EXPECT_NEAR(sample(metrics, in("users", "task_duration_ms_sum")), 3'600'024.500002, 1e-6);
+}
+
+TEST(durations, are_found_where_the_group_has_them) {
+  manual_group flights{options().on_event(task_durations())};
+  prometheus_metrics metrics;
+  metrics.attach("users", flights);
+  desk callers;
+  callers.ask(flights, "key");
+  callers.answer_all();
+  EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_count")), 1);
+}
+
+TEST(durations, that_nothing_counts_are_refused_or_left_out) {
+  task_durations const durations;
+  prometheus_metrics metrics;
+  manual_group silent;
+  EXPECT_THROW(metrics.attach("silent", silent, durations), std::invalid_argument);
+  metrics.attach("silent", silent);
+
+  manual_group forgetful{options().on_event([](cacheflight::event const&) {})};
+  metrics.attach("forgetful", forgetful, durations);
+  EXPECT_EQ(sample(metrics, in("forgetful", "task_duration_ms_count")), 0) << "no task has returned a value yet";
+  desk callers;
+  callers.ask(forgetful, "key");
+  callers.answer_all();
+  EXPECT_THAT(text_of(metrics), Not(HasSubstr("duration_ms_count{group=\"forgetful\"}")));
+  EXPECT_THAT(text_of(metrics), Not(HasSubstr("duration_seconds_count{group=\"forgetful\"}")));
 }
 
 TEST(durations, bounds_must_rise) {
