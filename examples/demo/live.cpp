@@ -22,8 +22,8 @@ double milliseconds(std::chrono::nanoseconds time) { return std::chrono::duratio
 
 }  // namespace
 
-reply live(std::uint64_t requests, call_books const& db_calls, cacheflight::statistics const& books,
-           std::vector<flight_view> const& flights) {
+reply live(std::uint64_t requests, call_books const& db_calls, std::chrono::milliseconds db_latency,
+           cacheflight::statistics const& books, std::vector<flight_view> const& flights) {
   json::array list;
   for (flight_view const& one : flights) {
     if (list.size() == most_flights) break;
@@ -32,8 +32,15 @@ reply live(std::uint64_t requests, call_books const& db_calls, cacheflight::stat
                                 {"age_ms", milliseconds(one.age.value_or(0ns))},
                                 {"left_ms", std::max(0.0, milliseconds(one.time_left.value_or(0ns)))}});
   }
-  json::object const body{{"requests", requests},
-                          {"executions", db_calls.begun.load()},
+  // What is not with it is without it. The three were not read at the same moment.
+  auto const rest = [](std::uint64_t all, std::uint64_t part) { return all - std::min(all, part); };
+  std::uint64_t const shared = books.hits + books.misses;
+  json::object const with{{"requests", shared}, {"executions", books.started}};
+  json::object const without{{"requests", rest(requests, shared)},
+                             {"executions", rest(db_calls.begun, books.started)}};
+  json::object const body{{"latency_ms", db_latency.count()},
+                          {"without", without},
+                          {"with", with},
                           {"waiters", books.waiters},
                           {"in_flight", books.in_flight},
                           {"flights", std::move(list)}};

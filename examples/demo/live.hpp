@@ -18,9 +18,9 @@ namespace demo {
 /// page.html, which needs nothing else.
 reply page();
 
-/// What goes on now. `requests`: calls for a user since the start.
-reply live(std::uint64_t requests, call_books const& db_calls, cacheflight::statistics const& books,
-           std::vector<flight_view> const& flights);
+/// What goes on now. `requests`: calls for a user since the start, with CacheFlight and without it.
+reply live(std::uint64_t requests, call_books const& db_calls, std::chrono::milliseconds db_latency,
+           cacheflight::statistics const& books, std::vector<flight_view> const& flights);
 
 /// Many calls for one user at once, and what they cost. They are made inside the server, because a browser opens no more
 /// than six connections to it.
