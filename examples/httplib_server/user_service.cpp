@@ -45,7 +45,8 @@ reply user_service::answer(std::string_view method, std::string_view target, std
   question const asked = understand(method, target);
   switch (asked.what) {
     case question::about::page: return page();
-    case question::about::live: return live(requests_, db_.calls(), db_.latency(), flights_.stats(), log_.flights(flights_));
+    case question::about::live:
+      return live(requests_, db_.calls(), db_.latency(), flights_.stats(), log_.flights(flights_));
     case question::about::burst: return fire(asked.number, asked.coalesce, gone);
     case question::about::user: return get_user(asked.number, asked.coalesce, gone);
     case question::about::stats: return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));

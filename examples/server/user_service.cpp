@@ -43,7 +43,8 @@ net::awaitable<reply> user_service::answer(std::string_view method, std::string_
   question const asked = understand(method, target);
   switch (asked.what) {
     case question::about::page: co_return page();
-    case question::about::live: co_return live(requests_, db_.calls(), db_.latency(), flights_.stats(), log_.flights(flights_));
+    case question::about::live:
+      co_return live(requests_, db_.calls(), db_.latency(), flights_.stats(), log_.flights(flights_));
     case question::about::burst: co_return co_await fire(asked.number, asked.coalesce);
     case question::about::user: co_return co_await get_user(asked.number, asked.coalesce);
     case question::about::stats: co_return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
