@@ -8,8 +8,9 @@
 //     99 have left: 1 statement runs
 //     all have left: ERROR:  canceling statement due to user request
 //     0 statements run
-#include <boost/asio.hpp>
 #include <cacheflight/asio.hpp>
+
+#include <boost/asio.hpp>
 
 #include <libpq-fe.h>
 
@@ -104,8 +105,9 @@ net::awaitable<void> get(server& s, std::string statement, std::vector<std::stri
 }
 
 net::awaitable<std::string> running(server& s) {
-  return s.control.ask(s.blocking, "select count(*) from pg_stat_activity where query like '%pg_sleep%' and "
-                                   "state = 'active' and pid <> pg_backend_pid()");
+  return s.control.ask(s.blocking,
+                       "select count(*) from pg_stat_activity where query like '%pg_sleep%' and "
+                       "state = 'active' and pid <> pg_backend_pid()");
 }
 
 net::awaitable<void> a_moment() {

@@ -36,14 +36,10 @@ reply live(std::uint64_t requests, call_books const& db_calls, std::chrono::mill
   auto const rest = [](std::uint64_t all, std::uint64_t part) { return all - std::min(all, part); };
   std::uint64_t const shared = books.hits + books.misses;
   json::object const with{{"requests", shared}, {"executions", books.started}};
-  json::object const without{{"requests", rest(requests, shared)},
-                             {"executions", rest(db_calls.begun, books.started)}};
-  json::object const body{{"latency_ms", db_latency.count()},
-                          {"without", without},
-                          {"with", with},
-                          {"waiters", books.waiters},
-                          {"in_flight", books.in_flight},
-                          {"flights", std::move(list)}};
+  json::object const without{{"requests", rest(requests, shared)}, {"executions", rest(db_calls.begun, books.started)}};
+  json::object const body{
+      {"latency_ms", db_latency.count()}, {"without", without},           {"with", with},
+      {"waiters", books.waiters},         {"in_flight", books.in_flight}, {"flights", std::move(list)}};
   return json_reply(json::serialize(body) + '\n');
 }
 

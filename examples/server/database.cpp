@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "database.hpp"
+
 #include <cacheflight/asio.hpp>
 
 #include <boost/asio/steady_timer.hpp>

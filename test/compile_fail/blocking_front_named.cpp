@@ -5,4 +5,6 @@
 
 std::string load(std::string id);
 
-void caller(cacheflight::group& flights) { static_cast<void>(flights.run("key", cacheflight::run_options(), load, "42")); }
+void caller(cacheflight::group& flights) {
+  static_cast<void>(flights.run("key", cacheflight::run_options(), load, "42"));
+}

@@ -65,7 +65,8 @@ TEST(docs_observability, metrics) {
   watch();
   (void)users.run("42", [] { return 1; });
   bool found = false;
-  for (auto const& family : metrics->Collect()) found = found || (family.name == "cacheflight_task_duration_ms" && family.metric.size() == 1);
+  for (auto const& family : metrics->Collect())
+    found = found || (family.name == "cacheflight_task_duration_ms" && family.metric.size() == 1);
   EXPECT_TRUE(found);
 }
 }  // namespace with_prometheus

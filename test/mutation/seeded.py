@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Plausible bugs, most of them seen in a shipped library. Each is compiled in beside the code it breaks.
 
-An edit is (header, the text as it stands there once, what stands there instead); where a part of the text is between «»,
+An edit is (header or folder of headers, the text as it stands there once, what stands there instead); where a
+part of the text is between «»,
 only that is replaced. In the replacement `BUG` is true where the bug is
 on, and `$OLD` is the old text with the other mutants in it. `by_schedule`: only another thread's step at the right
 moment shows it, so the schedule explorer must.
@@ -18,7 +19,7 @@ class Bug:
     by_schedule: bool = False
 
 
-CORE = "detail/core.hpp"
+CORE = "detail/core"  # core.hpp and its parts
 UNLINK = (CORE, "s.table.unlink(f);")
 DETACHED = "--s.detached;"
 SETTLED = "«close(s, f, why);»\n        tells = f.emitting_ == 0;"

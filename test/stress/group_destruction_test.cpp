@@ -128,7 +128,8 @@ TEST(group_destruction, from_an_event_callback_on_a_helper_thread) {
       destroyed.add();
     }));
     auto const call = [&](char const* key, cacheflight::run_options with) {
-      net::co_spawn(net::make_strand(threads.io), entered(flights->run(key, std::move(with), never), &inside), all.handler());
+      net::co_spawn(net::make_strand(threads.io), entered(flights->run(key, std::move(with), never), &inside),
+                    all.handler());
     };
     for (int i = 0; i < 4; ++i) call("key", {});
     inside.wait_for(4, "callers");

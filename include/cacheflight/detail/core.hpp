@@ -2,7 +2,12 @@
 #pragma once
 
 // The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts interpret the
-// answers.
+// answers. This file has what fronts and the group call; its parts are
+//   core/steps.hpp        what happens under the lock: join, close, doom, depart, release
+//   core/telling.hpp      what follows outside of it: turns, last events, stop requests, references
+//   core/timekeeping.hpp  the same on the thread that keeps time, and on helpers
+//   core/outcall.hpp      calls of user code that are under way
+//   flight.hpp            what is kept: waiters, flights, shards
 //
 //   enter    join the flight of a key, or lead a new one          rules 1, 2, 8, 21
 //   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
@@ -41,6 +46,10 @@
 // It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so that many
 // waiters do not cost a lock each.
 
+#include <cacheflight/detail/core/outcall.hpp>
+#include <cacheflight/detail/core/steps.hpp>
+#include <cacheflight/detail/core/telling.hpp>
+#include <cacheflight/detail/core/timekeeping.hpp>
 #include <cacheflight/detail/flight.hpp>
 #include <cacheflight/detail/fork.hpp>
 #include <cacheflight/detail/process.hpp>
@@ -90,13 +99,15 @@ struct entry {
 };
 
 template <class P>
-class core final : public deadline_work<typename P::clock> {
+class core final : public deadline_work<typename P::clock>, private timekeeping<P> {
  public:
   using mutex = typename P::mutex;
-  using clock = typename P::clock;
-  using time_point = typename clock::time_point;
-  using flight_type = flight<P>;
-  using waiter_type = waiter<P>;
+  using typename steps<P>::clock;
+  using typename steps<P>::time_point;
+  using typename steps<P>::flight_type;
+  using typename steps<P>::waiter_type;
+  using steps<P>::released;
+  using telling<P>::give_turn, telling<P>::release, telling<P>::retain, telling<P>::stop_refused, telling<P>::strand;
 
   explicit core(options opts)
       : options_(std::move(opts)),
@@ -347,11 +358,6 @@ class core final : public deadline_work<typename P::clock> {
     });
   }
 
-  /// Whether the caller's outcome is there already; `arm` would say false.
-  [[nodiscard]] static bool released(waiter_type const& w) noexcept {
-    return w.phase_.load(std::memory_order_acquire) == phase::released;
-  }
-
   /// The flight's value, for one of its waiters, who was released with it.
   template <class T = void>
   [[nodiscard]] static std::shared_ptr<T const> take_value(flight_type& f) noexcept {
@@ -430,53 +436,11 @@ class core final : public deadline_work<typename P::clock> {
     release();
   }
 
-  /// Not suspended, or not where it can go on at once: gives the caller its turn, now or when its executor takes it.
-  static void give_turn(waiter_type& w) noexcept {
-    list<waiter_type> alone;
-    if (!w.hand_over(alone)) strand(w);
-  }
-
-  /// Called by a front whose hand-over on the caller's own executor was refused: it is tried again (rule 10).
-  static void strand(waiter_type& w) noexcept {
-    shard<P>& s = *w.flight_->home_;
-    core& owner = *s.owner;
-    owner.retain();  // the waiter may be handed over, and the group gone, as soon as the lock is free
-    {
-      std::scoped_lock lock(s.mutex);
-      strand(s.stranded, w);
-    }
-    owner.try_again_soon();
-    owner.release();
-  }
-
-  /// The stop request could not be delivered after all: it is tried again. Consumes a reference.
-  static void stop_refused(flight_type& f) noexcept {
-    shard<P>& s = *f.home_;
-    core& owner = *s.owner;
-    owner.retain();
-    {
-      std::scoped_lock lock(s.mutex);
-      s.unstopped.push(f);
-    }
-    owner.try_again_soon();
-    owner.release();
-  }
-
   /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No user code.
   template <class F>
   static auto locked(flight_type& of, F&& f) noexcept {
     std::scoped_lock lock(of.home_->mutex);
     return f();
-  }
-
-  static void retain(flight_type& f) noexcept { f.references_.fetch_add(1, std::memory_order_relaxed); }
-  static void release(flight_type& f, std::uint32_t count = 1) noexcept {
-    if (f.references_.load(std::memory_order_acquire) != count &&
-        f.references_.fetch_sub(count, std::memory_order_acq_rel) != count)
-      return;
-    shard<P>* const s = f.home_;
-    delete &f;
-    if (s && s->ended.end()) s->owner->release();
   }
 
   // ---- questions --------------------------------------------------------------------------------------------------
@@ -598,18 +562,24 @@ class core final : public deadline_work<typename P::clock> {
 
  private:
   friend inspector;
-  friend shard<P>;
+  friend detail::outcall<P>;
+  friend steps<P>;
+  friend telling<P>;
+  friend timekeeping<P>;
+  using outcall = detail::outcall<P>;
+  using outcall_room = detail::outcall_room<P>;
+  using typename steps<P>::batch;
+  using typename steps<P>::closing;
+  using typename steps<P>::phase;
+  using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::join, steps<P>::release_batch,
+      steps<P>::release_sole;
+  using telling<P>::ask_to_stop, telling<P>::begin_outcall, telling<P>::conclude, telling<P>::end_delivery,
+      telling<P>::give_turns, telling<P>::hand_over, telling<P>::release_prompt, telling<P>::release_waiters,
+      telling<P>::tell;
+  using timekeeping<P>::expire, timekeeping<P>::run_job, timekeeping<P>::try_again;
   static constexpr std::chrono::milliseconds retry_after{1};
   static inline std::exception_ptr const& no_error = nothing<std::exception_ptr>.object;
   static inline std::any const& no_metadata = nothing<std::any>.object;
-  using phase = typename waiter_type::phase;
-
-  /// Callers that were released together, and what keeps them until they have their turns.
-  struct batch {
-    list<waiter_type> callers;
-    pin_guard guard;
-  };
-  static constexpr std::size_t batch_size = 64;
 
   ~core() {
     forks_.reset();
@@ -619,75 +589,6 @@ class core final : public deadline_work<typename P::clock> {
     for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
     ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
   }
-
-  /// A call of the user's code, on this thread, that the group's destructor waits for, unless it is called inside of it;
-  /// in a list of its shard.
-  class outcall : public list_node {
-   public:
-    /// Under the lock.
-    explicit outcall(shard<P>& s) noexcept : shard_(s), thread_(P::this_thread()) { s.outcalls.push_back(*this); }
-    ~outcall() {
-      if (kept_) kept_->release();
-    }
-
-    /// The group was destroyed inside of it.
-    [[nodiscard]] bool outlives_group() const noexcept { return kept_ != nullptr; }
-
-    /// Under the lock: it is over. True: the destructor waits, and must be told, with a reference to the core.
-    [[nodiscard]] bool over() noexcept {
-      if (kept_) return false;
-      this->unlink();
-      if (!shard_.gone) return false;
-      shard_.owner->retain();
-      return true;
-    }
-    void end() noexcept {
-      core& owner = *shard_.owner;
-      bool last;
-      {
-        std::scoped_lock lock(shard_.mutex);
-        last = over();
-      }
-      if (last) owner.tell_destructor();
-    }
-
-    /// Under the lock: what is not waited for, because this thread is in the middle of it, keeps the core. Returns
-    /// whether nothing else is under way.
-    [[nodiscard]] static bool keep_mine(shard<P>& s) noexcept {
-      list<outcall> others;
-      while (outcall* const one = s.outcalls.pop_front()) {
-        if (one->thread_ != P::this_thread()) {
-          others.push_back(*one);
-        } else {
-          s.owner->retain();
-          one->kept_ = s.owner;
-        }
-      }
-      s.outcalls.splice(others);
-      return s.outcalls.empty();
-    }
-
-    /// Under the lock, in a child process: only this thread's are under way there.
-    static void forget_others(shard<P>& s) noexcept {
-      list<outcall> mine;
-      while (outcall* const one = s.outcalls.pop_front())
-        if (one->thread_ == P::this_thread()) mine.push_back(*one);
-      s.outcalls.splice(mine);
-    }
-
-   private:
-    shard<P>& shard_;
-    typename P::thread_id thread_;
-    core* kept_ = nullptr;
-  };
-
-  /// Room for an outcall, where it is known otherwise whether there is one: an optional's flag would cost every call
-  /// without events.
-  union outcall_room {
-    outcall_room() noexcept {}
-    ~outcall_room() {}
-    outcall made;
-  };
 
   void tell_destructor() noexcept {
     driver_.tell();
@@ -701,13 +602,6 @@ class core final : public deadline_work<typename P::clock> {
     }
     return true;
   }
-
-  /// What is left to do, outside of the lock, for a flight that was doomed.
-  struct closing {
-    flight_type* f = nullptr;  // waiters to be released; comes with the open flight's reference
-    bool event = false;        // the last event, after them
-    bool stop = false;         // the stop request; comes with a reference
-  };
 
   /// `clear`, for who holds the core meanwhile. Nobody waits for another flight's user code, as far as that goes.
   void doom_all(bool group_goes) noexcept {
@@ -780,155 +674,6 @@ class core final : public deadline_work<typename P::clock> {
     if (when != (time_point::max)()) driver_.arm(when);
   }
 
-  // -- under the shard's lock
-
-  static void join(shard<P>& s, flight_type& f, waiter_type& w, time_point wait_until, phase as,
-                   bool lets_go) noexcept {
-    w.flight_ = &f;
-    w.left_ = departure::none;
-    w.lets_go_ = lets_go;
-    w.references_ = 1;
-    w.phase_.store(as, std::memory_order_relaxed);
-    if (!w.prompt_) f.turns_ = true;
-    if (w.prompt_ && f.turns_) f.queue_.push_front(w);  // nobody's turn keeps it
-    else f.queue_.push_back(w);
-    w.queued_ = true;
-    ++f.waiters_;
-    ++s.waiters;
-    if (wait_until != (time_point::max)()) s.deadlines.push(wait_until, w);
-  }
-
-  static void strand(list<waiter_type>& where, waiter_type& w) noexcept {
-    where.push_back(w);
-    w.stranded_ = true;
-  }
-
-  static void unqueue(shard<P>& s, waiter_type& w) noexcept {
-    w.unlink();
-    w.queued_ = false;
-    s.deadlines.remove(w);
-  }
-
-  /// Returns whether the caller was suspended: whoever released it must hand over.
-  [[nodiscard]] static bool set_released(waiter_type& w) noexcept {
-    bool const suspended = w.phase_.load(std::memory_order_relaxed) == phase::armed;
-    w.phase_.store(phase::released, std::memory_order_release);
-    P::point(core_step::release);
-    return suspended;
-  }
-
-  /// Leaves its flight, which closes if it was the last. Or the flight has closed already, and its waiters are kept by
-  /// its last event (rule 35), or by others' turns: then it is doomed, and the waiter has that outcome. If it was
-  /// suspended it goes into `leaver`, stranded: whoever concludes gives it its turn.
-  [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how,
-                                      list<waiter_type>& leaver) noexcept {
-    unqueue(s, w);
-    bool const open = f.open();
-    if (!doomed(f.why())) w.left_ = how;
-    if (open) {
-      --f.waiters_;
-      --s.waiters;
-      f.references_.fetch_add(1, std::memory_order_relaxed);
-    }
-    if (set_released(w)) strand(leaver, w);
-    return open && f.waiters_ == 0 ? doom(s, f, cause::cancelled) : closing{};
-  }
-
-  /// Ends a flight before its task has. The caller must `conclude` it outside of the lock.
-  [[nodiscard]] static closing doom(shard<P>& s, flight_type& f, cause why) noexcept {
-    close(s, f, why);
-    ++s.detached;
-    closing end{&f};
-    end.stop = f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable;
-    bool const other_event = f.emitting_ != 0;  // then who delivers it has the last one, and a reference
-    end.event = s.owner->events_ && !other_event;
-    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0) + (other_event ? 1 : 0), std::memory_order_relaxed);
-    return end;
-  }
-
-  /// The one place where a flight ends (rules 2 to 4). Its waiters' references are still to be counted.
-  static void close(shard<P>& s, flight_type& f, cause why) noexcept {
-    f.why_.store(why, std::memory_order_release);
-    s.table.unlink(f);
-    s.deadlines.remove(f);
-    s.waiters -= f.waiters_;
-    if (s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1, std::memory_order_acq_rel);
-    switch (why) {
-      case cause::resolved: ++s.resolved; break;
-      case cause::timed_out: ++s.timed_out; break;
-      case cause::cancelled: ++s.cancelled; break;
-      default: ++s.rejected; break;
-    }
-  }
-
-  /// Releases the first waiter. If it was not suspended it goes on at once, and the flight may go with it.
-  static void release_next(shard<P>& s, flight_type& f, batch& released) noexcept {
-    waiter_type& w = f.queue_.front();
-    unqueue(s, w);
-    if (!set_released(w)) return;
-    if (!released.callers.empty() || w.pin(released.guard)) released.callers.push_back(w);
-    else strand(s.stranded, w);
-  }
-
-  /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its two in the
-  /// same step, and the flight may be gone. In the section that has closed it only: later the group may have let go, and
-  /// the flight would take the lock along. If the waiter lets go nothing of the flight needs the shard afterwards: so its
-  /// end need not be counted, which would be an atomic step. (The group is there: with it every open flight goes.)
-  static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
-    f.references_.store(1, std::memory_order_release);
-    if (lets_go || f.queue_.front().lets_go_) {
-      --s.living;
-      f.home_ = nullptr;
-    }
-    release_next(s, f, released);
-  }
-
-  /// Releases waiters of a closed flight, at most a batch. True: they were the last.
-  template <bool OnlyPrompt = false>
-  [[nodiscard]] static bool release_batch(shard<P>& s, flight_type& f, batch& released) noexcept {
-    void const* place = nullptr;
-    for (std::size_t left = batch_size; left != 0 && !f.queue_.empty(); --left) {
-      waiter_type& w = f.queue_.front();
-      if (OnlyPrompt && !w.prompt_) return true;
-      bool const first = released.callers.empty();
-      if (!first && (!place || w.place() != place)) return false;
-      release_next(s, f, released);
-      if (first && !released.callers.empty()) place = w.place();
-    }
-    return f.queue_.empty();
-  }
-
-  // -- outside of locks
-
-  static void hand_over(batch& released) noexcept {
-    while (waiter_type* const w = released.callers.pop_front())
-      if (!w->hand_over(released.callers)) strand(*w);
-    released.guard.reset();
-  }
-
-  static void conclude(closing end) noexcept {
-    if (!end.f) return;
-    tell(end);
-    if (end.stop) ask_to_stop(*end.f);
-  }
-
-  /// Releases a doomed flight's waiters, then delivers its last event: nobody's answer waits for that (rule 35).
-  /// Consumes the open flight's reference.
-  static void tell(closing end) noexcept {
-    flight_type& f = *end.f;
-    shard<P>& s = *f.home_;
-    release_waiters(s, f);
-    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery)) s.owner->deliver_last(f, *delivery);
-    release(f);
-  }
-
-  /// False: no event is delivered any more.
-  [[nodiscard]] static bool begin_outcall(shard<P>& s, std::optional<outcall>& delivery) noexcept {
-    std::scoped_lock lock(s.mutex);
-    if (!s.silent) delivery.emplace(s);
-    return delivery.has_value();
-  }
-
   void deliver_last(flight_type& f, outcall& delivery) noexcept {
     auto const end = [&](event_type type, std::exception_ptr const& error) {
       deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
@@ -943,24 +688,6 @@ class core final : public deadline_work<typename P::clock> {
     delivery.end();
   }
 
-  template <bool OnlyPrompt = false>
-  static void release_waiters(shard<P>& s, flight_type& f) noexcept {
-    for (bool through = false; !through;) {
-      batch released;
-      {
-        std::scoped_lock lock(s.mutex);
-        through = release_batch<OnlyPrompt>(s, f, released);
-      }
-      hand_over(released);
-    }
-  }
-  static void release_prompt(shard<P>& s, flight_type& f) noexcept { release_waiters<true>(s, f); }
-
-  static void ask_to_stop(flight_type& f) noexcept {
-    if (f.request_stop()) release(f);
-    else stop_refused(f);
-  }
-
   void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
                std::exception_ptr const& error, std::any const& metadata) noexcept {
     try {
@@ -969,159 +696,6 @@ class core final : public deadline_work<typename P::clock> {
       if (detail::unwinding()) std::terminate();  // it cannot pass: its flight is still to be told, and its callers
       callback_failed();
     }
-  }
-
-  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
-  /// last event is ours (rule 26), and its waiters if it has settled; with a reference.
-  /// If the caller is ready to suspend it is armed in the same step; returns whether it was.
-  [[nodiscard]] static bool end_delivery(outcall& delivery, flight_type& f, waiter_type& w,
-                                         bool ready_to_suspend) noexcept {
-    shard<P>& s = *f.home_;
-    core& owner = *s.owner;
-    bool ours, armed, silent, last = false;
-    {
-      std::scoped_lock lock(s.mutex);
-      ours = --f.emitting_ == 0 && !f.open();
-      if (!ours || s.silent) last = delivery.over();  // otherwise the last event belongs to the same outcall
-      armed = ready_to_suspend && !released(w);
-      if (armed) w.phase_.store(phase::armed, std::memory_order_relaxed);
-      silent = s.silent;
-    }
-    if (last) owner.tell_destructor();
-    if (!ours) return armed;
-    if (!silent) owner.deliver_last(f, delivery);
-    if (!doomed(f.why())) release_waiters(s, f);
-    release(f);
-    return armed;
-  }
-
-  // -- on the thread that keeps time
-
-  /// Returns when the next deadline is. One at a time: whatever there are, the lock is held briefly.
-  static time_point expire(shard<P>& s) noexcept {
-    for (;;) {
-      flight_type* f;  // with a reference of ours
-      list<waiter_type> leaver;
-      bool doomed = false;
-      {
-        time_point const now = clock::now();
-        std::scoped_lock lock(s.mutex);
-        auto const* const first = s.deadlines.top();
-        if (!first) return (time_point::max)();
-        if (first->when > now) return first->when;
-        deadline_node* const due = first->node;
-        s.deadlines.remove(*due);
-        closing end;
-        if (due->of == deadline_of::flight) {
-          f = static_cast<flight_type*>(due);
-          end = doom(s, *f, cause::timed_out);
-          doomed = true;
-        } else {
-          auto& w = *static_cast<waiter_type*>(due);
-          f = w.flight_;
-          end = depart(s, *f, w, departure::wait_timed_out, w.prompt_ ? leaver : s.turns);
-        }
-        if (!leave_to_helpers(s, end)) retain(*f);
-        if (has_jobs(s)) note_job(s, now);
-      }
-      give_turns(s, leaver);
-      if (doomed) release_prompt(s, *f);
-      release_unseen(s, *f);
-    }
-  }
-
-  /// Under the lock: what helpers do for a flight that was doomed, if it was. True: there is nobody to be told but those
-  /// who are released here, and the open flight's reference is the caller's.
-  [[nodiscard]] static bool leave_to_helpers(shard<P>& s, closing end) noexcept {
-    if (!end.f) return false;
-    flight_type& f = *end.f;
-    if (end.stop) s.to_stop.push(f);
-    if (!end.event && !(f.turns_ && f.waiters_ != 0)) return true;
-    f.last_event_ = end.event;
-    s.ends.push(f);
-    return false;
-  }
-
-  [[nodiscard]] static bool has_jobs(shard<P> const& s) noexcept {
-    return !s.turns.empty() || !s.ends.empty() || !s.lost.empty() || !s.to_stop.empty();
-  }
-
-  static void note_job(shard<P>& s, time_point now) noexcept {
-    if (s.jobs_since.load(std::memory_order_relaxed) == (time_point::max)())
-      s.jobs_since.store(now, std::memory_order_relaxed);
-  }
-
-  /// Gives back a reference where no flight may be destroyed, because its key and task are the user's.
-  static void release_unseen(shard<P>& s, flight_type& f) noexcept {
-    std::uint32_t references = f.references_.load(std::memory_order_acquire);
-    while (references != 1)
-      if (f.references_.compare_exchange_weak(references, references - 1, std::memory_order_acq_rel)) return;
-    std::scoped_lock lock(s.mutex);
-    s.lost.push(f);
-    note_job(s, clock::now());
-  }
-
-  /// Once each: the hand-overs and the stop requests that were refused. Returns whether anything still is.
-  static bool try_again(shard<P>& s) noexcept {
-    list<waiter_type> refused;
-    {
-      time_point const now = s.unstopped.empty() && s.stranded.empty() ? time_point() : clock::now();
-      std::scoped_lock lock(s.mutex);
-      if (s.unstopped.empty() && s.stranded.empty()) return false;
-      s.to_stop.splice(s.unstopped);
-      while (waiter_type* const w = s.stranded.pop_front()) (w->prompt_ ? refused : s.turns).push_back(*w);
-      note_job(s, now);
-    }
-    give_turns(s, refused);
-    std::scoped_lock lock(s.mutex);
-    return !s.unstopped.empty() || !s.stranded.empty();
-  }
-
-  // -- on a helper thread
-
-  static bool run_job(shard<P>& s) noexcept {
-    if (s.jobs_since.load(std::memory_order_relaxed) == (time_point::max)()) return false;
-    batch turn;
-    flight_type *ended = nullptr, *lost = nullptr, *to_stop = nullptr;
-    std::optional<outcall> job;
-    {
-      time_point const now = clock::now();
-      std::scoped_lock lock(s.mutex);
-      if (waiter_type* const w = s.turns.pop_front()) take_stranded(s, *w, turn);
-      else if (!(ended = s.ends.pop()) && !(lost = s.lost.pop())) to_stop = s.to_stop.pop();
-      bool const more = has_jobs(s);
-      s.jobs_since.store(more ? now : (time_point::max)(), std::memory_order_relaxed);
-      if (turn.callers.empty() && !ended && !lost && !to_stop) return more;
-      job.emplace(s);
-    }
-    hand_over(turn);
-    if (ended) tell({ended, ended->last_event_, false});
-    if (lost) release(*lost);
-    if (to_stop) ask_to_stop(*to_stop);
-    job->end();
-    return true;
-  }
-
-  // -- anywhere
-
-  /// Hands over each waiter of a list of stranded ones; they can still be withdrawn from it, under the lock.
-  static void give_turns(shard<P>& s, list<waiter_type>& whose) noexcept {
-    for (;;) {
-      batch one;
-      {
-        std::scoped_lock lock(s.mutex);
-        waiter_type* const w = whose.pop_front();
-        if (!w) return;
-        take_stranded(s, *w, one);
-      }
-      hand_over(one);
-    }
-  }
-
-  static void take_stranded(shard<P>& s, waiter_type& w, batch& one) noexcept {
-    w.stranded_ = false;
-    if (w.pin(one.guard)) one.callers.push_back(w);
-    else strand(s.stranded, w);
   }
 
   // -- fork()
@@ -1153,32 +727,6 @@ class core final : public deadline_work<typename P::clock> {
       unarmed_.store(false, std::memory_order_relaxed);
       if (!gone_.load(std::memory_order_relaxed)) references_.fetch_sub(threads, std::memory_order_relaxed);
     }
-  }
-
-  /// In the child: what was up in the parent is not up here. Nobody is told, and what it holds is not given back: it
-  /// belongs to threads that are not there. Only the thread that has forked may still be in the middle of some of it.
-  static void forget(shard<P>& s) noexcept {
-    s.table.for_each([&](flight_type& f) {
-      f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
-      close(s, f, cause::cancelled);
-      while (waiter_type* const w = f.queue_.pop_front()) {
-        w->queued_ = false;
-        w->phase_.store(phase::released, std::memory_order_release);
-      }
-    });
-    s.deadlines.clear();
-    for (auto* const waiting : {&s.turns, &s.stranded})
-      while (waiter_type* const w = waiting->pop_front()) w->stranded_ = false;
-    for (auto* const flights : {&s.ends, &s.lost})
-      while (flights->pop()) {
-      }
-    for (auto* const flights : {&s.to_stop, &s.unstopped})
-      while (flights->pop()) {
-      }
-    s.jobs_since.store((time_point::max)(), std::memory_order_relaxed);
-    outcall::forget_others(s);
-    s.waiters = 0;
-    s.detached = 0;
   }
 
   void try_again_soon() noexcept {

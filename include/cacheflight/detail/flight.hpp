@@ -66,6 +66,14 @@ class core;
 template <class P>
 class flight;
 template <class P>
+class outcall;
+template <class P>
+struct steps;
+template <class P>
+struct telling;
+template <class P>
+struct timekeeping;
+template <class P>
 struct shard;
 
 /// Defined by tests that look inside.
@@ -121,6 +129,9 @@ class waiter : public list_node, private deadline_node {
 
  private:
   friend class core<P>;
+  friend struct steps<P>;
+  friend struct telling<P>;
+  friend struct timekeeping<P>;
   friend inspector;
   enum class phase : std::uint8_t { linking, armed, released };
 
@@ -173,6 +184,9 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
 
  private:
   friend class core<P>;
+  friend struct steps<P>;
+  friend struct telling<P>;
+  friend struct timekeeping<P>;
   friend inspector;
 
   [[nodiscard]] bool open() const noexcept { return why_.load(std::memory_order_relaxed) == cause::open; }
@@ -256,8 +270,8 @@ struct alignas(64) shard {
   flight_table<flight<P>> table;  // its buckets are in the second line
 
   core<P>* owner;
-  countdown ended;                           // closed when the group goes
-  list<typename core<P>::outcall> outcalls;  // calls of user code that the group's destructor waits for
+  countdown ended;            // closed when the group goes
+  list<outcall<P>> outcalls;  // calls of user code that the group's destructor waits for
   std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
   std::size_t detached = 0;
   std::uint64_t max_keys_rejected = 0, type_mismatches = 0;

@@ -55,7 +55,8 @@ class bound_task {
                 "cacheflight: this is what the task returns, not the task. Pass the function and its arguments: "
                 "run(key, fetch, id), not run(key, fetch(id))");
   static_assert(callable,
-                "cacheflight: the task cannot be called with these arguments: too few, too many, or of other types. Pass the function and its arguments, not "
+                "cacheflight: the task cannot be called with these arguments: too few, too many, or of other types. "
+                "Pass the function and its arguments, not "
                 "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
                 "std::ref for a reference.");
 
@@ -113,10 +114,10 @@ inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 struct bind_task_function {
   template <class F, class... Args>
   [[nodiscard]] auto operator()(F&& task, Args&&... args) const {
-    static_assert(std::constructible_from<std::decay_t<F>, F> &&
-                      (std::constructible_from<std::decay_t<Args>, Args> && ...),
-                  "cacheflight: the task, or an argument, can be neither copied nor moved into the call. Move it, pass "
-                  "std::ref to what outlives the flight, or a std::shared_ptr");
+    static_assert(
+        std::constructible_from<std::decay_t<F>, F> && (std::constructible_from<std::decay_t<Args>, Args> && ...),
+        "cacheflight: the task, or an argument, can be neither copied nor moved into the call. Move it, pass "
+        "std::ref to what outlives the flight, or a std::shared_ptr");
     detail::require_task<std::decay_t<F>>(task);
     return bound_task<std::decay_t<F>, std::decay_t<Args>...>(std::in_place, std::forward<F>(task),
                                                               std::forward<Args>(args)...);
