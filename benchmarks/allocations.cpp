@@ -10,8 +10,8 @@
 #include <stdexcept>
 #include <vector>
 
-// glibc's allocator under its other names. `operator new` of libstdc++ calls malloc or aligned_alloc, so wrapping this
-// family counts it as well; wrapping both would count it twice.
+// glibc's allocator under its other names. `operator new` of libstdc++ calls malloc or aligned_alloc, so
+// wrapping this family counts it as well; wrapping both would count it twice.
 extern "C" {
 // NOLINTBEGIN(bugprone-reserved-identifier): glibc's names
 void* __libc_malloc(std::size_t);
@@ -44,7 +44,9 @@ void given_back(void* p) noexcept {
 
 extern "C" {
 void* malloc(std::size_t size) noexcept { return taken(__libc_malloc(size), size); }
-void* calloc(std::size_t count, std::size_t size) noexcept { return taken(__libc_calloc(count, size), count * size); }
+void* calloc(std::size_t count, std::size_t size) noexcept {
+  return taken(__libc_calloc(count, size), count * size);
+}
 void* realloc(void* old, std::size_t size) noexcept {
   given_back(old);
   return taken(__libc_realloc(old, size), size);

@@ -12,8 +12,8 @@ struct heap_use {
   std::ptrdiff_t held = 0;  ///< Taken minus given back, in usable bytes.
 };
 
-/// Counts this thread's allocations while it lives. Timed rounds run without one: then an allocation costs them a
-/// branch and a call more, nothing else.
+/// Counts this thread's allocations while it lives. Timed rounds run without one: then an allocation costs
+/// them a branch and a call more, nothing else.
 class heap_counter {
  public:
   heap_counter() noexcept;

@@ -55,7 +55,8 @@ awaitable<void> plain_calls(std::size_t calls, tally& t) {
 template <class Where>
 awaitable<void> spawning_calls(Where where, std::size_t calls, tally& t) {
   for (std::size_t i = 0; i < calls; ++i)
-    t.sum += static_cast<std::size_t>(co_await net::co_spawn(where(), at_once(t.executions), net::use_awaitable));
+    t.sum +=
+        static_cast<std::size_t>(co_await net::co_spawn(where(), at_once(t.executions), net::use_awaitable));
 }
 
 template <class Where>
@@ -65,7 +66,8 @@ awaitable<void> spawning_timed_calls(Where where, std::size_t calls, tally& t) {
   for (std::size_t i = 0; i < calls; ++i) {
     net::steady_timer timer(ex, 5s);
     timer.async_wait(ignore);
-    t.sum += static_cast<std::size_t>(co_await net::co_spawn(where(), at_once(t.executions), net::use_awaitable));
+    t.sum +=
+        static_cast<std::size_t>(co_await net::co_spawn(where(), at_once(t.executions), net::use_awaitable));
     timer.cancel();
   }
 }
@@ -76,7 +78,8 @@ awaitable<void> our_calls(cacheflight::group& flights, bool timed, std::size_t c
   for (std::size_t i = 0; i < calls; ++i) {
     std::string const& key = names[i % distinct];
     if (timed)
-      value = co_await flights.run(key, cacheflight::run_options().timeout(5s), at_once, std::ref(t.executions));
+      value =
+          co_await flights.run(key, cacheflight::run_options().timeout(5s), at_once, std::ref(t.executions));
     else value = co_await flights.run(key, at_once, std::ref(t.executions));
     t.sum += static_cast<std::size_t>(*value);
   }
@@ -110,7 +113,7 @@ void sequential(round& r, std::size_t calls, bool on_strand, Make&& make) {
   r.executed(t.executions, calls);
 }
 
-// ---- join and in flight: `count` coroutines, spawned one by one, whose task completes when the gate opens ----
+// ---- join and in flight: `count` coroutines, spawned one by one, whose task completes when the gate opens
 
 class gate {
  public:
@@ -152,7 +155,8 @@ awaitable<void> naive_caller(naive_asio_group& flights, std::string const& key, 
   t.sum += static_cast<std::size_t>(*value);
 }
 
-/// The floor of joining: a coroutine that suspends once, with its node in its frame, and is resumed by a post.
+/// The floor of joining: a coroutine that suspends once, with its node in its frame, and is resumed by a
+/// post.
 class parking_lot {
  public:
   struct place {
@@ -164,7 +168,8 @@ class parking_lot {
   };
 
   auto wait(place& at) {
-    return net::async_initiate<net::use_awaitable_t<> const, void()>(initiation{this}, net::use_awaitable, &at);
+    return net::async_initiate<net::use_awaitable_t<> const, void()>(initiation{this}, net::use_awaitable,
+                                                                     &at);
   }
   void release_all() {
     place* p = std::exchange(first_, nullptr);
@@ -259,8 +264,9 @@ void add_asio(suite& all, sizes const& size) {
     std::string const group = strand ? "Asio miss, on a strand" : "Asio miss, on an io_context";
     std::string const bar = strand ? on_same : on_new_strand;
     all.add({group, plain, floor, plain}, [=](round& r) {
-      sequential(r, calls, strand,
-                 [](net::io_context&, executor const&, std::size_t n, tally& t) { return plain_calls(n, t); });
+      sequential(r, calls, strand, [](net::io_context&, executor const&, std::size_t n, tally& t) {
+        return plain_calls(n, t);
+      });
     });
     all.add({group, on_same, floor, bar}, [=](round& r) {
       sequential(r, calls, strand, [](net::io_context&, executor const& ex, std::size_t n, tally& t) {
@@ -299,11 +305,12 @@ void add_asio(suite& all, sizes const& size) {
       return our_calls(flights, true, n, t);
     });
   });
-  all.add({group, "co_spawn on a new strand, and a steady_timer", peer, on_new_strand + ", no timeout"}, [=](round& r) {
-    sequential(r, calls, false, [](net::io_context& io, executor const&, std::size_t n, tally& t) {
-      return spawning_timed_calls([&io] { return net::make_strand(io); }, n, t);
-    });
-  });
+  all.add({group, "co_spawn on a new strand, and a steady_timer", peer, on_new_strand + ", no timeout"},
+          [=](round& r) {
+            sequential(r, calls, false, [](net::io_context& io, executor const&, std::size_t n, tally& t) {
+              return spawning_timed_calls([&io] { return net::make_strand(io); }, n, t);
+            });
+          });
 
   std::string const suspends = "floor: suspended once, resumed by a post";
   for (std::size_t const count : {std::size_t{1'000}, std::size_t{100'000}}) {
@@ -312,12 +319,14 @@ void add_asio(suite& all, sizes const& size) {
     all.add({group, us, ours, suspends}, [=](round& r) {
       cacheflight::group flights;
       std::string const key = "user:42";
-      together(r, count, 1, [&](std::size_t, gate& opens, tally& t) { return our_caller(flights, key, opens, t); });
+      together(r, count, 1,
+               [&](std::size_t, gate& opens, tally& t) { return our_caller(flights, key, opens, t); });
     });
     all.add({group, naive, peer, suspends}, [=](round& r) {
       naive_asio_group flights;
       std::string const key = "user:42";
-      together(r, count, 1, [&](std::size_t, gate& opens, tally& t) { return naive_caller(flights, key, opens, t); });
+      together(r, count, 1,
+               [&](std::size_t, gate& opens, tally& t) { return naive_caller(flights, key, opens, t); });
     });
   }
 

@@ -31,7 +31,8 @@ void sequential(round& r, std::size_t calls, Call&& call) {
   executions = 0;
   std::size_t sum = 0;
   r.measure(calls, [&] {
-    for (std::size_t i = 0; i < calls; ++i) sum += static_cast<std::size_t>(call(names[i % distinct], executions));
+    for (std::size_t i = 0; i < calls; ++i)
+      sum += static_cast<std::size_t>(call(names[i % distinct], executions));
   });
   r.check("sum of the results", sum, calls);
   r.executed(executions, calls);
@@ -60,7 +61,8 @@ void blocking_miss(round& r, std::size_t calls, cacheflight::options const& opts
 void blocking_miss_timed(round& r, std::size_t calls) {
   cacheflight::group flights;
   sequential(r, calls, [&](std::string const& key, std::size_t& executions) {
-    return *flights.run(key, cacheflight::run_options().timeout(5s), [&executions] { return ++executions, 1; });
+    return *flights.run(key, cacheflight::run_options().timeout(5s),
+                        [&executions] { return ++executions, 1; });
   });
 }
 
@@ -148,7 +150,8 @@ void naive_in_flight(round& r, std::size_t count) {
 void callback_join(round& r, std::size_t count, bool events) {
   std::atomic<std::size_t> seen{0};
   cacheflight::options opts;
-  if (events) opts.on_event([&seen](cacheflight::event const&) { seen.fetch_add(1, std::memory_order_relaxed); });
+  if (events)
+    opts.on_event([&seen](cacheflight::event const&) { seen.fetch_add(1, std::memory_order_relaxed); });
   cacheflight::group flights(opts);
   std::string const key = "user:42";
   std::size_t executions = 0, answered = 0;
@@ -205,7 +208,8 @@ void leave_each(round& r, std::size_t count) {
                 [&](std::exception_ptr, std::shared_ptr<int const> value) { answered += value ? 1U : 0U; });
   std::vector<std::stop_source> stops(count);
   for (std::stop_source const& stop : stops)
-    flights.start(key, cacheflight::run_options().stop_token(stop.get_token()), cacheflight::answering<int>(task),
+    flights.start(key, cacheflight::run_options().stop_token(stop.get_token()),
+                  cacheflight::answering<int>(task),
                   [&](std::exception_ptr error, std::shared_ptr<int const>) { left += error ? 1U : 0U; });
   r.measure(count, [&] {
     for (std::stop_source& stop : stops) stop.request_stop();
@@ -228,7 +232,8 @@ void add_blocking(suite& all, sizes const& size) {
   all.add({group, table, floor, table}, [=](round& r) { floor_miss(r, calls, false); });
   all.add({group, "CacheFlight, blocking", ours, table}, [=](round& r) { blocking_miss(r, calls); });
   all.add({group, "CacheFlight, callback", ours, table}, [=](round& r) { callback_miss(r, calls); });
-  all.add({group, "naive: mutex, unordered_map, shared_future", peer, table}, [=](round& r) { naive_miss(r, calls); });
+  all.add({group, "naive: mutex, unordered_map, shared_future", peer, table},
+          [=](round& r) { naive_miss(r, calls); });
 
   group = "miss, 5 s timeout armed";
   all.add({group, table, floor, table}, [=](round& r) { floor_miss(r, calls, true); });

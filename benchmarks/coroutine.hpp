@@ -20,7 +20,9 @@ class lazy {
       }
       void await_resume() noexcept {}
     };
-    lazy get_return_object() noexcept { return lazy(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    lazy get_return_object() noexcept {
+      return lazy(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     std::suspend_always initial_suspend() noexcept { return {}; }
     back final_suspend() noexcept { return {}; }
     void return_value(int v) noexcept { value = v; }

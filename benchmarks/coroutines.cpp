@@ -114,8 +114,9 @@ detached our_calls(cacheflight::group& flights, std::size_t calls, tally& t) {
 detached our_timed_calls(cacheflight::group& flights, std::size_t calls, tally& t) {
   auto const& names = keys(distinct);
   for (std::size_t i = 0; i < calls; ++i) {
-    std::shared_ptr<int const> const value = co_await flights.run(
-        std::string_view(names[i % distinct]), cacheflight::run_options().timeout(5s), at_once, std::ref(t.executions));
+    std::shared_ptr<int const> const value =
+        co_await flights.run(std::string_view(names[i % distinct]), cacheflight::run_options().timeout(5s),
+                             at_once, std::ref(t.executions));
     t.sum += static_cast<std::size_t>(*value);
   }
 }
@@ -203,7 +204,8 @@ void join(round& r, std::size_t count, Caller* caller) {
 
 // ---- many keys up at once ----
 
-detached floor_flier(floor_group& flights, floor_hash const& hash, std::string const& key, gate& opens, tally& t) {
+detached floor_flier(floor_group& flights, floor_hash const& hash, std::string const& key, gate& opens,
+                     tally& t) {
   std::uint64_t const h = hash(key);
   floor_flight* const f = flights.enter(h, key).first;
   f->value = co_await when_open(t.executions, opens);
@@ -268,16 +270,19 @@ void add_coroutines(suite& all, sizes const& size) {
     all.add({group, least, floor, least}, [=](round& r) {
       floor_group flights;
       floor_hash const hash;
-      in_flight(r, count,
-                [&](std::string const& key, gate& opens, tally& t) { floor_flier(flights, hash, key, opens, t); });
+      in_flight(r, count, [&](std::string const& key, gate& opens, tally& t) {
+        floor_flier(flights, hash, key, opens, t);
+      });
     });
     all.add({group, us, ours, least}, [=](round& r) {
       cacheflight::group flights;
-      in_flight(r, count, [&](std::string const& key, gate& opens, tally& t) { our_caller(flights, key, opens, t); });
+      in_flight(r, count,
+                [&](std::string const& key, gate& opens, tally& t) { our_caller(flights, key, opens, t); });
     });
     all.add({group, naive, peer, least}, [=](round& r) {
       naive_coroutines flights;
-      in_flight(r, count, [&](std::string const& key, gate& opens, tally& t) { naive_caller(flights, key, opens, t); });
+      in_flight(r, count,
+                [&](std::string const& key, gate& opens, tally& t) { naive_caller(flights, key, opens, t); });
     });
   }
 }

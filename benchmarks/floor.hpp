@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The least that any coalescer does: hash the key with a secret, lock, probe a flat table, insert, unlock, run the
-// task, lock, erase, unlock, and one allocation for what is in flight. No errors, no leaving, no books, no events.
+// The least that any coalescer does: hash the key with a secret, lock, probe a flat table, insert, unlock,
+// run the task, lock, erase, unlock, and one allocation for what is in flight. No errors, no leaving, no
+// books, no events.
 
 #include <algorithm>
 #include <array>
@@ -61,8 +62,8 @@ class floor_hash {
   std::uint64_t seed0_ = 0, seed1_ = 0;
 };
 
-/// Open addressing, linear probing, a table of pointers beside their hashes; at most 3/4 full. Erasing moves the
-/// followers back.
+/// Open addressing, linear probing, a table of pointers beside their hashes; at most 3/4 full. Erasing moves
+/// the followers back.
 template <class T>
 class flat_table {
  public:
@@ -166,8 +167,8 @@ class alignas(64) floor_group {
  public:
   /// The flight of the key; `second`: this caller leads it.
   std::pair<floor_flight*, bool> enter(std::uint64_t hash, std::string_view key, bool timed = false) {
-    auto const deadline =
-        timed ? std::chrono::steady_clock::now() + std::chrono::seconds(5) : std::chrono::steady_clock::time_point{};
+    auto const deadline = timed ? std::chrono::steady_clock::now() + std::chrono::seconds(5)
+                                : std::chrono::steady_clock::time_point{};
     std::scoped_lock const lock(mutex_);
     if (floor_flight* const f = table_.find(hash, key)) return {f, false};
     auto* const f = new floor_flight(key);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A small harness: Google Benchmark runs one scenario to its end before the next begins, so that whatever else the
-// machine does in between looks like a difference between them. Here all take turns, round by round. A round prints
-// samples; table.py makes medians of them, together with those of the programs in other languages.
+// A small harness: Google Benchmark runs one scenario to its end before the next begins, so that whatever
+// else the machine does in between looks like a difference between them. Here all take turns, round by round.
+// A round prints samples; table.py makes medians of them, together with those of the programs in other
+// languages.
 
 #include "allocations.hpp"
 
@@ -90,9 +91,9 @@ class suite {
     entries_.push_back({std::move(what), std::move(scenario)});
   }
 
-  /// Every scenario whose "group / name" matches, once to count its memory and `rounds` times for its speed, in an
-  /// order that changes from round to round; a short one several times in a round. Returns whether all results were
-  /// right.
+  /// Every scenario whose "group / name" matches, once to count its memory and `rounds` times for its speed,
+  /// in an order that changes from round to round; a short one several times in a round. Returns whether all
+  /// results were right.
   bool run(std::size_t rounds, std::string const& only) {
     std::regex const wanted(only, std::regex::icase);
     std::vector<entry*> chosen;
@@ -104,7 +105,8 @@ class suite {
       if (e->what.counts_heap) right &= one(*e, true);
     std::minstd_rand order(static_cast<unsigned>(std::random_device{}()));
     for (std::size_t i = 0; i < rounds; ++i) {
-      for (std::size_t left = chosen.size(); left > 1; --left) std::swap(chosen[left - 1], chosen[order() % left]);
+      for (std::size_t left = chosen.size(); left > 1; --left)
+        std::swap(chosen[left - 1], chosen[order() % left]);
       for (entry* e : chosen) right &= samples(*e);
     }
     return right;
@@ -138,14 +140,15 @@ class suite {
     auto const calls = static_cast<double>(r.calls_);
     if (heap) {
       std::printf("heap\t%s\t%s\t%.4f\t%.2f\n", e.what.group.c_str(), e.what.name.c_str(),
-                  static_cast<double>(r.used_.allocations) / calls, static_cast<double>(r.used_.bytes) / calls);
+                  static_cast<double>(r.used_.allocations) / calls,
+                  static_cast<double>(r.used_.bytes) / calls);
       if (r.peak_)
         std::printf("peak\t%s\t%s\t%.2f\n", e.what.group.c_str(), e.what.name.c_str(),
                     static_cast<double>(*r.peak_) / calls);
     } else {
       auto const ns = std::chrono::duration<double, std::nano>(r.elapsed_).count();
-      std::printf("time\t%s\t%s\t%.3f\t%zu\t%zu\n", e.what.group.c_str(), e.what.name.c_str(), ns / calls, r.calls_,
-                  r.executions_);
+      std::printf("time\t%s\t%s\t%.3f\t%zu\t%zu\n", e.what.group.c_str(), e.what.name.c_str(), ns / calls,
+                  r.calls_, r.executions_);
     }
     std::fflush(stdout);
     return true;
@@ -154,8 +157,8 @@ class suite {
   std::vector<entry> entries_;
 };
 
-/// Distinct keys that fit into `std::string` itself, "user:0000000" and so on; at least `count` of them, a million at
-/// most. Not to be called while something is measured that has not called it before.
+/// Distinct keys that fit into `std::string` itself, "user:0000000" and so on; at least `count` of them, a
+/// million at most. Not to be called while something is measured that has not called it before.
 [[nodiscard]] std::vector<std::string> const& keys(std::size_t count);
 
 /// Keeps the optimizer from leaving out what is computed only to be measured.

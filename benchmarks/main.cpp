@@ -54,15 +54,16 @@ int main(int argc, char** argv) {
     }
   }
   try {
-    // The C library and shared_ptr leave out their atomics as long as a program has one thread only. Servers have more.
+    // The C library and shared_ptr leave out their atomics as long as a program has one thread only. Servers
+    // have more.
     std::binary_semaphore over(0);
     std::jthread const another([&over] { over.acquire(); });
     struct end {
       std::binary_semaphore& at;
       ~end() { at.release(); }
     } const at_exit{over};
-    // Warm means warm: without this the C library gives memory back to the system between repetitions, from a size on
-    // that floors and fronts reach at different counts.
+    // Warm means warm: without this the C library gives memory back to the system between repetitions, from a
+    // size on that floors and fronts reach at different counts.
     mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
     mallopt(M_MMAP_MAX, 0);
     bench::check_heap_counter();

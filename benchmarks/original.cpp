@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The four scenarios of the Python original: all requests arrive at once, a task takes 40 ms. With and without
-// CacheFlight, on one Asio thread and with a thread per request.
+// The four scenarios of the Python original: all requests arrive at once, a task takes 40 ms. With and
+// without CacheFlight, on one Asio thread and with a thread per request.
 
 #include <cacheflight/asio.hpp>
 #include <cacheflight/blocking.hpp>
@@ -68,8 +68,8 @@ net::awaitable<std::string> slow(std::atomic<std::size_t>& executions, std::stri
   co_return "value of " + key;
 }
 
-net::awaitable<void> request(cacheflight::group* flights, std::string key, std::atomic<std::size_t>& executions,
-                             double& latency) {
+net::awaitable<void> request(cacheflight::group* flights, std::string key,
+                             std::atomic<std::size_t>& executions, double& latency) {
   auto const start = clock_type::now();
   if (flights) (void)co_await flights->run(key, slow, std::ref(executions), key);
   else (void)co_await slow(executions, key);
@@ -88,7 +88,8 @@ result with_asio(scenario const& s, bool coalesced) {
   cacheflight::group flights;
   auto const start = clock_type::now();
   for (std::size_t i = 0; i < s.requests; ++i)
-    net::co_spawn(io, request(coalesced ? &flights : nullptr, s.key(i), executions, r.latencies[i]), no_failure);
+    net::co_spawn(io, request(coalesced ? &flights : nullptr, s.key(i), executions, r.latencies[i]),
+                  no_failure);
   io.run();
   r.wall = milliseconds(clock_type::now() - start).count();
   r.executions = executions;
@@ -143,8 +144,9 @@ bool report(char const* front, scenario const& s, bool coalesced, std::size_t ro
   bool right = true;
   for (result const& one : results)
     right = right && (run == with_threads ? one.executions >= wanted : one.executions == wanted);
-  std::printf("original\t%s\t%s\t%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\n", front, coalesced ? "with" : "without", s.name,
-              s.requests, r.executions, r.wall, percentile(50), percentile(95),
+  std::printf("original\t%s\t%s\t%s\t%zu\t%zu\t%.1f\t%.1f\t%.1f\t%.1f\n", front,
+              coalesced ? "with" : "without", s.name, s.requests, r.executions, r.wall, percentile(50),
+              percentile(95),
               100.0 * (1.0 - static_cast<double>(r.executions) / static_cast<double>(s.requests)));
   if (!right) std::printf("wrong\toriginal\t%s, %s\texecutions\n", front, s.name);
   std::fflush(stdout);

@@ -65,22 +65,25 @@ void add_threads(suite& all, sizes const& size) {
   std::size_t const calls = size.quick ? 100'000 : 1'000'000;
   for (std::size_t const distinct : {std::size_t{1'024}, std::size_t{1}}) {
     for (std::size_t const count : {std::size_t{2}, std::size_t{1}}) {
-      std::string const group = (count == 1 ? "1 thread, " : "2 threads, ") +
-                                (distinct == 1 ? std::string("one hot key") : grouped(distinct) + " random keys");
+      std::string const group =
+          (count == 1 ? "1 thread, " : "2 threads, ") +
+          (distinct == 1 ? std::string("one hot key") : grouped(distinct) + " random keys");
       std::string const least = "floor: one lock";
       all.add({group, least, floor, least, false}, [=](round& r) {
         floor_hash const hash;
         floor_group flights;
         auto const of = [&](std::uint64_t) -> floor_group& { return flights; };
-        threads(r, count, calls, distinct,
-                [&](std::string const& key, std::size_t& ran) { return floor_call(of, hash(key), key, ran); });
+        threads(r, count, calls, distinct, [&](std::string const& key, std::size_t& ran) {
+          return floor_call(of, hash(key), key, ran);
+        });
       });
       all.add({group, "floor: 16 locks", floor, least, false}, [=](round& r) {
         floor_hash const hash;
         sharded_floor flights;
         auto const of = [&](std::uint64_t h) -> floor_group& { return flights.of(h); };
-        threads(r, count, calls, distinct,
-                [&](std::string const& key, std::size_t& ran) { return floor_call(of, hash(key), key, ran); });
+        threads(r, count, calls, distinct, [&](std::string const& key, std::size_t& ran) {
+          return floor_call(of, hash(key), key, ran);
+        });
       });
       all.add({group, "CacheFlight, blocking", ours, least, false}, [=](round& r) {
         cacheflight::group flights;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The front for callbacks: nobody waits. A task on a callback-style API answers later, from another thread; every caller's
-// function is called with the same object.
+// The front for callbacks: nobody waits. A task on a callback-style API answers later, from another thread;
+// every caller's function is called with the same object.
 //
 // Prints:
 //     10 callers, 1 request(s), 10 calls with the same object: true
@@ -58,12 +58,13 @@ bool ten_callers() {
     fetch(backend, "answer", std::move(done));
   };
   for (int caller = 0; caller < 10; ++caller) {
-    flights.start("answer", cacheflight::answering<std::string>(task), [&](std::exception_ptr error, value_ptr value) {
-      if (!first) first = value;
-      same = same && !error && value && value == first && *value == "value of answer";
-      ++called;
-      all.count_down();
-    });
+    flights.start("answer", cacheflight::answering<std::string>(task),
+                  [&](std::exception_ptr error, value_ptr value) {
+                    if (!first) first = value;
+                    same = same && !error && value && value == first && *value == "value of answer";
+                    ++called;
+                    all.count_down();
+                  });
   }
   backend.answer();
   all.wait();
@@ -75,13 +76,14 @@ bool ten_callers() {
 bool dropped_completion() {
   cacheflight::group flights;
   bool told = false;
-  flights.start("lost", cacheflight::answering<std::string>(forget), [&](std::exception_ptr error, value_ptr) {
-    try {
-      if (error) std::rethrow_exception(error);
-    } catch (cacheflight::abandoned_error const&) {
-      told = true;
-    }
-  });
+  flights.start("lost", cacheflight::answering<std::string>(forget),
+                [&](std::exception_ptr error, value_ptr) {
+                  try {
+                    if (error) std::rethrow_exception(error);
+                  } catch (cacheflight::abandoned_error const&) {
+                    told = true;
+                  }
+                });
   std::cout << "a task that forgets to answer is noticed: " << std::boolalpha << told << "\n";
   return told;
 }

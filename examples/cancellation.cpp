@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Who leaves, and what ends: a caller that gives up leaves alone, `cancel(key)` ends the flight for everybody, and when the
-// last caller has left nobody wants the result any more, so that the task is stopped.
+// Who leaves, and what ends: a caller that gives up leaves alone, `cancel(key)` ends the flight for
+// everybody, and when the last caller has left nobody wants the result any more, so that the task is stopped.
 //
 // Prints:
 //     three callers, 1 execution(s), 3 wait
@@ -37,8 +37,8 @@ namespace net = boost::asio;
 int executions = 0;  // One thread runs everything here, so that plain integers will do.
 int stopped = 0;
 
-// A query that takes for ever. It is told to stop by the means of Asio: its timer is cancelled. A task that computes would
-// take a cacheflight::stop_flag as its first parameter, and look at it.
+// A query that takes for ever. It is told to stop by the means of Asio: its timer is cancelled. A task that
+// computes would take a cacheflight::stop_flag as its first parameter, and look at it.
 net::awaitable<std::string> query() {
   ++executions;
   net::steady_timer answer(co_await net::this_coro::executor, net::steady_timer::time_point::max());
@@ -55,7 +55,8 @@ net::awaitable<void> caller(cacheflight::group& flights, int number) {
   try {
     std::shared_ptr<std::string const> const report = co_await flights.run("report", query);
     std::cout << "  caller " << number << ": " << *report << "\n";
-  } catch (cacheflight::caller_cancelled_error const&) {  // this caller was cancelled; the others do not notice
+  } catch (
+      cacheflight::caller_cancelled_error const&) {  // this caller was cancelled; the others do not notice
     std::cout << "  caller " << number << ": I have left\n";
   } catch (cacheflight::cancelled_error const&) {  // the flight was, for all who waited
     std::cout << "  caller " << number << ": called off, I may try again\n";

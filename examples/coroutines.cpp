@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The front for every C++20 coroutine. `lazy` stands for the coroutine type of your own library: CacheFlight knows nothing
-// of it, awaits it in the task, and is awaited from it.
+// The front for every C++20 coroutine. `lazy` stands for the coroutine type of your own library: CacheFlight
+// knows nothing of it, awaits it in the task, and is awaited from it.
 //
 // Prints:
 //     100 coroutines, 100 right answers on their own thread, 1 execution(s)

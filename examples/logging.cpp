@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Events in a log, without secrets in it. A key may name a person or be a session's token: the log gets what
-// `cacheflight::redactor` makes of it, which tells keys apart and nothing else. Exceptions' texts and metadata are the
-// task's and the callers' own, and no better.
+// `cacheflight::redactor` makes of it, which tells keys apart and nothing else. Exceptions' texts and
+// metadata are the task's and the callers' own, and no better.
 //
 // Prints:
 //     info    miss               key #…  flight …  waiters …  request 17
@@ -33,7 +33,8 @@
 
 using cacheflight::event_type;
 
-/// Writes events to a stream, which stands for your logging library. May be called from several threads at once.
+/// Writes events to a stream, which stands for your logging library. May be called from several threads at
+/// once.
 class event_logger {
  public:
   explicit event_logger(std::ostream& log) : log_(log) {}
@@ -47,7 +48,8 @@ class event_logger {
     // The callers' metadata: here the number of the request, to find it again in other logs.
     if (auto const* request = std::any_cast<int>(&event.metadata)) line << "  request " << *request;
     if (event.duration > event.duration.zero())
-      line << "  after " << std::chrono::duration_cast<std::chrono::milliseconds>(event.duration).count() << " ms";
+      line << "  after " << std::chrono::duration_cast<std::chrono::milliseconds>(event.duration).count()
+           << " ms";
     if (event.error) line << ": " << reason(event.error);
     line << "\n";
   }
@@ -75,7 +77,8 @@ int main() {
   // A backend that answers when this program says so.
   using completion = cacheflight::completion<std::string>;
   std::vector<completion> asked;
-  auto const ask = cacheflight::answering<std::string>([&asked](completion done) { asked.push_back(std::move(done)); });
+  auto const ask =
+      cacheflight::answering<std::string>([&asked](completion done) { asked.push_back(std::move(done)); });
   auto const ignore = [](std::exception_ptr, std::shared_ptr<std::string const>) {};
 
   flights.start("session:alice:s3cr3t", cacheflight::run_options().metadata(17), ask, ignore);
@@ -83,15 +86,18 @@ int main() {
   asked[0].set_value("a session");
   flights.start("session:bob:passw0rd", cacheflight::run_options().metadata(19), ask, ignore);
   auto const refused = std::make_error_code(std::errc::connection_refused);
-  asked[1].set_exception(std::make_exception_ptr(std::system_error(refused, "no session for bob with passw0rd")));
+  asked[1].set_exception(
+      std::make_exception_ptr(std::system_error(refused, "no session for bob with passw0rd")));
 
   std::string const text = log.str();
   int lines = 0;
   std::set<std::string> keys;
-  for (std::size_t at = 0; (at = text.find('#', at)) != text.npos; ++lines) keys.insert(text.substr(at++, 25));
+  for (std::size_t at = 0; (at = text.find('#', at)) != text.npos; ++lines)
+    keys.insert(text.substr(at++, 25));
   bool clean = true;
-  for (char const* secret : {"alice", "s3cr3t", "bob", "passw0rd"}) clean = clean && text.find(secret) == text.npos;
-  std::cout << text << lines << " lines for " << keys.size() << " keys, no secret in them: " << std::boolalpha << clean
-            << "\n";
+  for (char const* secret : {"alice", "s3cr3t", "bob", "passw0rd"})
+    clean = clean && text.find(secret) == text.npos;
+  std::cout << text << lines << " lines for " << keys.size() << " keys, no secret in them: " << std::boolalpha
+            << clean << "\n";
   return lines == 7 && keys.size() == 2 && clean ? 0 : 1;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// All fronts share one group: a blocked thread, an Asio coroutine, a callback and a coroutine of no library at all wait for
-// one flight. Each brings its task in its own style; the one that comes first has its task run, the others get the object.
+// All fronts share one group: a blocked thread, an Asio coroutine, a callback and a coroutine of no library
+// at all wait for one flight. Each brings its task in its own style; the one that comes first has its task
+// run, the others get the object.
 //
 // Prints:
 //     a thread, an Asio coroutine, a callback and a plain coroutine: 1 execution(s), the same object: true

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// PostgreSQL through libpq and Asio: a statement is cancelled when nobody waits for it any more, and not before.
-// Usage: postgres CONNINFO, of a server that nobody else uses: "host=/path/of/its/socket dbname=postgres".
+// PostgreSQL through libpq and Asio: a statement is cancelled when nobody waits for it any more, and not
+// before. Usage: postgres CONNINFO, of a server that nobody else uses: "host=/path/of/its/socket
+// dbname=postgres".
 //
 // Prints:
 //     100 callers, 1 statement
@@ -41,8 +42,8 @@ class connection {
   }
   ~connection() { socket_.release(); }  // libpq closes it
 
-  /// The first column of the first row. If the coroutine is cancelled the server is told, and its answer awaited, so that
-  /// the connection can be used again.
+  /// The first column of the first row. If the coroutine is cancelled the server is told, and its answer
+  /// awaited, so that the connection can be used again.
   net::awaitable<std::string> ask(net::thread_pool& blocking, std::string statement) {
     co_await net::this_coro::throw_if_cancelled(false);
     if (!PQsendQuery(db_.get(), statement.c_str())) throw failure();
@@ -50,7 +51,8 @@ class connection {
       int const unsent = PQflush(db_.get());
       if (unsent < 0) throw failure();
       if (unsent == 0 && !PQisBusy(db_.get())) break;
-      auto const wait = unsent ? net::posix::stream_descriptor::wait_write : net::posix::stream_descriptor::wait_read;
+      auto const wait =
+          unsent ? net::posix::stream_descriptor::wait_write : net::posix::stream_descriptor::wait_read;
       boost::system::error_code error;
       co_await socket_.async_wait(wait, net::redirect_error(net::use_awaitable, error));
       if (error == net::error::operation_aborted && !told) {

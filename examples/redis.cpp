@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A task on a real callback-style API, hiredis' asynchronous one. Many threads ask for one key: one GET is sent. When the
-// connection is lost, everybody is told. Usage: redis SOCKET, the Unix socket of a Redis server that nobody else uses.
+// A task on a real callback-style API, hiredis' asynchronous one. Many threads ask for one key: one GET is
+// sent. When the connection is lost, everybody is told. Usage: redis SOCKET, the Unix socket of a Redis
+// server that nobody else uses.
 //
 // Prints:
 //     16 threads, 1 GET(s), the same object: true
@@ -41,7 +42,8 @@ std::exception_ptr failure(std::string const& what) {
   return std::make_exception_ptr(std::runtime_error("redis: " + what));
 }
 
-/// A connection with the thread that drives it: hiredis is not thread-safe, so requests are queued for that thread.
+/// A connection with the thread that drives it: hiredis is not thread-safe, so requests are queued for that
+/// thread.
 class redis_client {
  public:
   explicit redis_client(std::string const& socket) : connection_(redisAsyncConnectUnix(socket.c_str())) {
@@ -90,8 +92,10 @@ class redis_client {
 
   void drive(std::stop_token const& stop) {
     while (!stop.stop_requested()) {
-      pollfd sockets[] = {{wake_, POLLIN, 0}, {connection_ ? connection_->c.fd : -1, static_cast<short>(events_), 0}};
-      if (poll(sockets, 2, -1) < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "poll");
+      pollfd sockets[] = {{wake_, POLLIN, 0},
+                          {connection_ ? connection_->c.fd : -1, static_cast<short>(events_), 0}};
+      if (poll(sockets, 2, -1) < 0 && errno != EINTR)
+        throw std::system_error(errno, std::generic_category(), "poll");
       paused_.wait(true);
       if (sockets[0].revents) {
         std::uint64_t ignored;
@@ -114,8 +118,8 @@ class redis_client {
     for (request& one : requests) {
       auto done = std::make_unique<completion>(std::move(one.done));
       if (!connection_) done->set_exception(failure("not connected"));
-      else if (redisAsyncCommand(connection_, on_reply, done.get(), "GET %b", one.key.data(), one.key.size()) ==
-               REDIS_OK)
+      else if (redisAsyncCommand(connection_, on_reply, done.get(), "GET %b", one.key.data(),
+                                 one.key.size()) == REDIS_OK)
         (void)done.release();  // hiredis has it now, and hands it to `on_reply`, once
       else done->set_exception(failure("cannot send"));
     }
@@ -154,9 +158,12 @@ class redis_admin {
     struct freer {
       void operator()(void* reply) const noexcept { freeReplyObject(reply); }
     };
-    std::unique_ptr<redisReply, freer> const reply(static_cast<redisReply*>(redisCommand(connection_.get(), command)));
-    if (!reply || reply->type == REDIS_REPLY_ERROR) throw std::runtime_error(std::string("redis: failed: ") + command);
-    return reply->type == REDIS_REPLY_INTEGER ? std::to_string(reply->integer) : std::string(reply->str, reply->len);
+    std::unique_ptr<redisReply, freer> const reply(
+        static_cast<redisReply*>(redisCommand(connection_.get(), command)));
+    if (!reply || reply->type == REDIS_REPLY_ERROR)
+      throw std::runtime_error(std::string("redis: failed: ") + command);
+    return reply->type == REDIS_REPLY_INTEGER ? std::to_string(reply->integer)
+                                              : std::string(reply->str, reply->len);
   }
   /// How many GETs the server has executed since the last CONFIG RESETSTAT.
   std::string gets() {
@@ -179,10 +186,11 @@ struct outcome {
   value_ptr got;
 };
 
-/// `callers` threads ask for the key; meanwhile the client is paused, so that all of them are in time to share one request.
+/// `callers` threads ask for the key; meanwhile the client is paused, so that all of them are in time to
+/// share one request.
 template <class Meanwhile>
-std::vector<outcome> ask(cacheflight::group& flights, redis_client& client, std::string const& key, int callers,
-                         Meanwhile meanwhile) {
+std::vector<outcome> ask(cacheflight::group& flights, redis_client& client, std::string const& key,
+                         int callers, Meanwhile meanwhile) {
   std::vector<outcome> outcomes(static_cast<std::size_t>(callers));
   std::latch all_called(callers);
   auto const get = [&client, key](completion done) { client.get(key, std::move(done)); };
@@ -191,10 +199,11 @@ std::vector<outcome> ask(cacheflight::group& flights, redis_client& client, std:
     std::vector<std::jthread> threads;
     for (outcome& mine : outcomes) {
       threads.emplace_back([&] {
-        flights.start("redis:" + key, cacheflight::answering<value>(get), [&](std::exception_ptr error, value_ptr got) {
-          mine = {std::move(error), std::move(got)};
-          all_called.count_down();
-        });
+        flights.start("redis:" + key, cacheflight::answering<value>(get),
+                      [&](std::exception_ptr error, value_ptr got) {
+                        mine = {std::move(error), std::move(got)};
+                        all_called.count_down();
+                      });
       });
     }
   }  // `start` returns at once: all have asked, nobody has an answer
@@ -222,7 +231,8 @@ int run(std::string const& socket) {
   bool const none = !missing[0].error && missing[0].got && !*missing[0].got;
 
   // The server hangs up before it has answered.
-  auto const lost = ask(flights, client, "greeting", 16, [&] { admin("CLIENT KILL TYPE normal SKIPME yes"); });
+  auto const lost =
+      ask(flights, client, "greeting", 16, [&] { admin("CLIENT KILL TYPE normal SKIPME yes"); });
   std::size_t told = 0;
   for (outcome const& one : lost) {
     try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The front for senders (P2300). No implementation of P2300 is needed: the sender and the receiver here are as small as the
-// protocol allows. With one, `flights.run(…)` is just another sender to compose.
+// The front for senders (P2300). No implementation of P2300 is needed: the sender and the receiver here are
+// as small as the protocol allows. With one, `flights.run(…)` is just another sender to compose.
 //
 // Prints:
 //     10 operations, 1 execution(s), the same object: true
@@ -95,8 +95,9 @@ int main() {
   loop.run();
 
   bool same = outcomes[0].value && *outcomes[0].value == "user 42";
-  for (outcome const& one : outcomes) same = same && one.value == outcomes[0].value && !one.failed && !one.stopped;
-  std::cout << callers << " operations, " << executions << " execution(s), the same object: " << std::boolalpha << same
-            << "\n";
+  for (outcome const& one : outcomes)
+    same = same && one.value == outcomes[0].value && !one.failed && !one.stopped;
+  std::cout << callers << " operations, " << executions
+            << " execution(s), the same object: " << std::boolalpha << same << "\n";
   return same && lazy && executions == 1 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The front for threads: `run` blocks. Eight threads, one execution; one that does not want to wait so long, one that is
-// stopped; a task that runs on another thread than the one that asked first.
+// The front for threads: `run` blocks. Eight threads, one execution; one that does not want to wait so long,
+// one that is stopped; a task that runs on another thread than the one that asked first.
 //
 // Prints:
 //     8 threads, 1 execution(s), the same object: true
@@ -44,12 +44,13 @@ bool eight_threads_one_execution() {
   }
   bool same = *pages[0] == "page home";
   for (page const& one : pages) same = same && one == pages[0];  // the same object, not eight equal ones
-  std::cout << "8 threads, " << flights.stats().started << " execution(s), the same object: " << std::boolalpha << same
-            << "\n";
+  std::cout << "8 threads, " << flights.stats().started
+            << " execution(s), the same object: " << std::boolalpha << same << "\n";
   return same && flights.stats().started == 1;
 }
 
-// Both leave while the task runs on. A thread that runs the task on its own stack could not, so it is sent elsewhere.
+// Both leave while the task runs on. A thread that runs the task on its own stack could not, so it is sent
+// elsewhere.
 bool leaving_alone() {
   cacheflight::group flights;
   std::promise<void> go_on;
@@ -83,8 +84,8 @@ bool leaving_alone() {
   leader.join();
   bool const right =
       impatient_left && stopped_left && patient && *patient == "page home" && flights.stats().started == 1;
-  std::cout << "one timed out, one was stopped, the first got its page all the same: " << std::boolalpha << right
-            << "\n";
+  std::cout << "one timed out, one was stopped, the first got its page all the same: " << std::boolalpha
+            << right << "\n";
   return right;
 }
 

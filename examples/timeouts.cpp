@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Two limits that are not the same: `timeout` is for the work, and when it runs out everybody is told; `wait_timeout` is for
-// one caller's patience, and the others get their answer all the same. A time-out that the task itself reports is neither.
+// Two limits that are not the same: `timeout` is for the work, and when it runs out everybody is told;
+// `wait_timeout` is for one caller's patience, and the others get their answer all the same. A time-out that
+// the task itself reports is neither.
 //
 // Prints:
 //     a server that never answers:
@@ -37,7 +38,8 @@ using namespace std::chrono_literals;
 
 net::awaitable<std::string> never_answers() {
   net::steady_timer answer(co_await net::this_coro::executor, net::steady_timer::time_point::max());
-  co_await answer.async_wait(net::use_awaitable);  // ends when the flight times out: the task is asked to stop
+  co_await answer.async_wait(
+      net::use_awaitable);  // ends when the flight times out: the task is asked to stop
   co_return "";
 }
 
@@ -53,15 +55,15 @@ net::awaitable<std::string> says_timed_out() {
 }
 
 template <class Task>
-net::awaitable<void> caller(cacheflight::group& flights, int number, cacheflight::run_options limits, Task task,
-                            net::steady_timer& left) {
+net::awaitable<void> caller(cacheflight::group& flights, int number, cacheflight::run_options limits,
+                            Task task, net::steady_timer& left) {
   try {
     std::shared_ptr<std::string const> const answer = co_await flights.run("key", limits, task);
     std::cout << "  caller " << number << ": " << *answer << "\n";
   } catch (cacheflight::timeout_error const& error) {
     bool const work = error.scope() == cacheflight::timeout_scope::flight;
-    std::cout << "  caller " << number << ": " << (work ? "the work took too long" : "I do not want to wait any longer")
-              << "\n";
+    std::cout << "  caller " << number << ": "
+              << (work ? "the work took too long" : "I do not want to wait any longer") << "\n";
   } catch (std::system_error const& error) {
     std::cout << "  caller " << number << ": the server failed: " << error.code().message() << "\n";
   }
@@ -95,6 +97,7 @@ int main() {
   io.run();
 
   cacheflight::statistics const books = flights.stats();
-  std::cout << books.timed_out << " timed out, " << books.resolved << " resolved, " << books.rejected << " rejected\n";
+  std::cout << books.timed_out << " timed out, " << books.resolved << " resolved, " << books.rejected
+            << " rejected\n";
   return books.timed_out == 1 && books.resolved == 1 && books.rejected == 1 ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task; `numbers` has 90, `idle`
-// none.
+// Stops twice with flights up, for test.py: `texts` has three, later two and a detached task; `numbers` has
+// 90, `idle` none.
 #include <cacheflight/callback.hpp>
 #include <cacheflight/group.hpp>
 
@@ -16,8 +16,8 @@ int main() {
   cacheflight::group idle;
   cacheflight::group texts;
   cacheflight::basic_group<int> numbers;
-  auto const task =
-      cacheflight::answering<int>([](cacheflight::completion<int> done) { unanswered.push_back(std::move(done)); });
+  auto const task = cacheflight::answering<int>(
+      [](cacheflight::completion<int> done) { unanswered.push_back(std::move(done)); });
   auto const ignore = [](std::exception_ptr, std::shared_ptr<int const>) {};
   texts.start("user:42", task, ignore);
   texts.start("user:42", task, ignore);

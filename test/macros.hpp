@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Macros that other people's headers define. test/CMakeLists.txt puts them before all of ours, and behind all others.
+// Macros that other people's headers define. test/CMakeLists.txt puts them before all of ours, and behind all
+// others.
 
 // Qt
 #define emit

@@ -19,8 +19,12 @@ struct call_books {
 /// One call, from its beginning to its end, however it ends.
 class booked_call {
  public:
-  booked_call(call_books& books, std::stop_token stop) : books_(books), stop_(std::move(stop)) { ++books_.begun; }
-  ~booked_call() { ++(answered_ ? books_.answered : stop_.stop_requested() ? books_.stopped : books_.failed); }
+  booked_call(call_books& books, std::stop_token stop) : books_(books), stop_(std::move(stop)) {
+    ++books_.begun;
+  }
+  ~booked_call() {
+    ++(answered_ ? books_.answered : stop_.stop_requested() ? books_.stopped : books_.failed);
+  }
   booked_call(booked_call const&) = delete;
   booked_call& operator=(booked_call const&) = delete;
 

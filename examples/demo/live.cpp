@@ -18,7 +18,9 @@ namespace {
 // Of the list; `in_flight` counts all.
 constexpr std::size_t most_flights = 20;
 
-double milliseconds(std::chrono::nanoseconds time) { return std::chrono::duration<double, std::milli>(time).count(); }
+double milliseconds(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
 
 }  // namespace
 
@@ -36,14 +38,16 @@ reply live(std::uint64_t requests, call_books const& db_calls, std::chrono::mill
   auto const rest = [](std::uint64_t all, std::uint64_t part) { return all - std::min(all, part); };
   std::uint64_t const shared = books.hits + books.misses;
   json::object const with{{"requests", shared}, {"executions", books.started}};
-  json::object const without{{"requests", rest(requests, shared)}, {"executions", rest(db_calls.begun, books.started)}};
+  json::object const without{{"requests", rest(requests, shared)},
+                             {"executions", rest(db_calls.begun, books.started)}};
   json::object const body{
       {"latency_ms", db_latency.count()}, {"without", without},           {"with", with},
       {"waiters", books.waiters},         {"in_flight", books.in_flight}, {"flights", std::move(list)}};
   return json_reply(json::serialize(body) + '\n');
 }
 
-std::shared_ptr<burst> burst::begin(std::atomic<bool>& under_way, call_books const& db_calls, std::int64_t calls) {
+std::shared_ptr<burst> burst::begin(std::atomic<bool>& under_way, call_books const& db_calls,
+                                    std::int64_t calls) {
   if (under_way.exchange(true)) return nullptr;
   try {
     return std::make_shared<burst>(under_way, db_calls, static_cast<std::size_t>(calls));
@@ -72,7 +76,9 @@ reply burst::report() const {
     failed += one.failed ? 1 : 0;
   }
   std::sort(latencies.begin(), latencies.end());
-  auto const percentile = [&](std::size_t percent) { return latencies[(latencies.size() * percent + 99) / 100 - 1]; };
+  auto const percentile = [&](std::size_t percent) {
+    return latencies[(latencies.size() * percent + 99) / 100 - 1];
+  };
   json::object const body{{"requests", shots_.size()}, {"executions", db_calls_.begun - executions_before_},
                           {"failed", failed},          {"p50_ms", percentile(50)},
                           {"p95_ms", percentile(95)},  {"wall_ms", latencies.back()}};

@@ -22,16 +22,17 @@ reply page();
 reply live(std::uint64_t requests, call_books const& db_calls, std::chrono::milliseconds db_latency,
            cacheflight::statistics const& books, std::vector<flight_view> const& flights);
 
-/// Many calls for one user at once, and what they cost. They are made inside the server, because a browser opens no more
-/// than six connections to it.
+/// Many calls for one user at once, and what they cost. They are made inside the server, because a browser
+/// opens no more than six connections to it.
 class burst {
  public:
   static constexpr std::int64_t most_calls = 200;
   static constexpr std::int64_t user_id = 42;
 
-  /// Null while there is another: one at a time, so that the database's books tell its executions. Of others who ask for
-  /// users meanwhile, it cannot tell them.
-  static std::shared_ptr<burst> begin(std::atomic<bool>& under_way, call_books const& db_calls, std::int64_t calls);
+  /// Null while there is another: one at a time, so that the database's books tell its executions. Of others
+  /// who ask for users meanwhile, it cannot tell them.
+  static std::shared_ptr<burst> begin(std::atomic<bool>& under_way, call_books const& db_calls,
+                                      std::int64_t calls);
 
   burst(std::atomic<bool>& under_way, call_books const& db_calls, std::size_t calls);
   ~burst() { under_way_ = false; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Fires bursts of simultaneous requests for one user at the demo server, with and without CacheFlight, checks every
-// response, and prints what it cost. See ../README.md.
+// Fires bursts of simultaneous requests for one user at the demo server, with and without CacheFlight, checks
+// every response, and prints what it cost. See ../README.md.
 #include "program.hpp"
 
 #include <boost/asio/awaitable.hpp>
@@ -68,7 +68,8 @@ server_stats read_stats(tcp::endpoint const& server) {
   boost::system::error_code error;
   stream.connect(server, error);
   if (error)
-    throw std::runtime_error("no server on 127.0.0.1:" + std::to_string(server.port()) + ": " + error.message());
+    throw std::runtime_error("no server on 127.0.0.1:" + std::to_string(server.port()) + ": " +
+                             error.message());
   http::write(stream, get("/stats"));
   beast::flat_buffer buffer;
   http::response<http::string_body> answer;
@@ -90,7 +91,10 @@ struct reply {
 class burst {
  public:
   burst(tcp::endpoint server, std::string target, std::size_t clients)
-      : server_(server), target_(std::move(target)), replies_(clients), gate_(io_, clock_type::time_point::max()) {}
+      : server_(server),
+        target_(std::move(target)),
+        replies_(clients),
+        gate_(io_, clock_type::time_point::max()) {}
 
   void run() {
     for (reply& one : replies_) net::co_spawn(io_, client(one), rethrow);
@@ -159,7 +163,9 @@ class burst {
   clock_type::duration wall_{};
 };
 
-double milliseconds(clock_type::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
+double milliseconds(clock_type::duration time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
 
 // `expected` is what all the others got; the first response that is right sets it.
 std::string fault(reply const& one, std::int64_t user, std::string& expected) {
@@ -174,16 +180,18 @@ std::string fault(reply const& one, std::int64_t user, std::string& expected) {
 }
 
 void print_head(std::int64_t user, std::int64_t latency_ms) {
-  std::printf("Bursts of simultaneous GET /user/%lld.\nEach database call has a simulated latency of %lld ms.\n\n",
-              static_cast<long long>(user), static_cast<long long>(latency_ms));
+  std::printf(
+      "Bursts of simultaneous GET /user/%lld.\nEach database call has a simulated latency of %lld ms.\n\n",
+      static_cast<long long>(user), static_cast<long long>(latency_ms));
   std::printf("%-19s %8s %9s %8s %7s %6s %6s\n", "", "", "arrival", "queries", "wall", "p50", "p95");
-  std::printf("%-19s %8s %9s %8s %7s %6s %6s %6s\n", "mode", "requests", "spread ms", "executed", "ms", "ms", "ms",
-              "errors");
+  std::printf("%-19s %8s %9s %8s %7s %6s %6s %6s\n", "mode", "requests", "spread ms", "executed", "ms", "ms",
+              "ms", "errors");
   std::printf("%s\n", std::string(76, '-').c_str());
 }
 
 /// One line of the table; false if anything was wrong.
-bool measure(tcp::endpoint const& server, std::int64_t user, int requests, bool coalesce, std::string& expected) {
+bool measure(tcp::endpoint const& server, std::int64_t user, int requests, bool coalesce,
+             std::string& expected) {
   server_stats const before = read_stats(server);
   burst shots(server, "/user/" + std::to_string(user) + (coalesce ? "" : "?coalesce=0"),
               static_cast<std::size_t>(requests));
@@ -206,18 +214,21 @@ bool measure(tcp::endpoint const& server, std::int64_t user, int requests, bool 
     return latencies.empty() ? 0.0 : latencies[(latencies.size() * percent + 99) / 100 - 1];
   };
   std::sort(arrivals.begin(), arrivals.end());
-  double const spread = arrivals.empty() ? 0.0 : static_cast<double>(arrivals.back() - arrivals.front()) / 1000;
+  double const spread =
+      arrivals.empty() ? 0.0 : static_cast<double>(arrivals.back() - arrivals.front()) / 1000;
 
-  std::printf("%-19s %8d %9.1f %8lld %7.0f %6.0f %6.0f %6zu\n", coalesce ? "with CacheFlight" : "without CacheFlight",
-              requests, spread, static_cast<long long>(queries), milliseconds(shots.wall()), percentile(50),
-              percentile(95), faults.size());
+  std::printf("%-19s %8d %9.1f %8lld %7.0f %6.0f %6.0f %6zu\n",
+              coalesce ? "with CacheFlight" : "without CacheFlight", requests, spread,
+              static_cast<long long>(queries), milliseconds(shots.wall()), percentile(50), percentile(95),
+              faults.size());
   for (std::size_t i = 0; i < std::min<std::size_t>(faults.size(), 3); ++i)
     std::printf("  wrong: %s\n", faults[i].c_str());
 
   bool right = faults.empty();
   if (coalesce && spread >= static_cast<double>(before.latency_ms)) {
     std::printf(
-        "  note: the requests arrived over longer than a query takes, so that one query cannot serve them all\n");
+        "  note: the requests arrived over longer than a query takes, so that one query cannot serve them "
+        "all\n");
   } else if (std::int64_t const should_be = coalesce ? 1 : requests; queries != should_be) {
     std::printf("  wrong: %lld queries instead of %lld\n", static_cast<long long>(queries),
                 static_cast<long long>(should_be));
@@ -258,7 +269,8 @@ int run(int argc, char** argv) {
   bool right = true;
   print_head(user, read_stats(server).latency_ms);
   for (int const requests : bursts) {
-    for (bool const coalesce : {false, true}) right = measure(server, user, requests, coalesce, expected) && right;
+    for (bool const coalesce : {false, true})
+      right = measure(server, user, requests, coalesce, expected) && right;
   }
   return right ? 0 : 1;
 }

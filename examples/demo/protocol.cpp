@@ -56,7 +56,8 @@ question understand(std::string_view method, std::string_view target) {
 
   bool const of_user = asked.what == question::about::user;
   if (!of_user && asked.what != question::about::burst) return asked;
-  std::optional<std::int64_t> const number = parse_number(path.substr(of_user ? users.size() : bursts.size()));
+  std::optional<std::int64_t> const number =
+      parse_number(path.substr(of_user ? users.size() : bursts.size()));
   if (of_user && !number) return refuse(400, "a user's id is a number");
   if (!of_user && (!number || *number < 1 || *number > burst::most_calls))
     return refuse(400, "a burst is 1 to 200 calls");
@@ -99,12 +100,12 @@ reply failure() {
   } catch (cacheflight::max_keys_error const&) {
     return problem(503, "too many different users are being fetched");
   } catch (cacheflight::cancelled_error const&) {
-    // Not this client's doing, and not the database's failure: somebody here took the flight down. A new request starts
-    // a new one.
+    // Not this client's doing, and not the database's failure: somebody here took the flight down. A new
+    // request starts a new one.
     return problem(503, "the request was called off");
   } catch (cacheflight::abandoned_error const&) {
     return problem(503, "the server is shutting down");  // the only way for these servers to lose a task
-  } catch (database_busy const&) {                       // what the task threw reaches everybody who waited, as it was
+  } catch (database_busy const&) {  // what the task threw reaches everybody who waited, as it was
     return problem(503, "the database is busy");
   } catch (...) {
     return problem(500, "the database failed");  // the details are in the log
@@ -150,7 +151,8 @@ reply event_log::metrics() const {
 
 std::vector<flight_view> event_log::flights(cacheflight::group const& of) const {
   auto views = of.snapshot(redact_);
-  std::sort(views.begin(), views.end(), [](flight_view const& a, flight_view const& b) { return a.age > b.age; });
+  std::sort(views.begin(), views.end(),
+            [](flight_view const& a, flight_view const& b) { return a.age > b.age; });
   return views;
 }
 
@@ -168,9 +170,10 @@ void event_log::on_event(cacheflight::event const& event) {
     reason = "unknown error";
   }
   auto const took = std::chrono::duration_cast<std::chrono::milliseconds>(event.duration).count();
-  std::fprintf(stderr, "%-17s key %s  flight %llu  waiters %zu  %lld ms  %s\n", cacheflight::to_string(event.type),
-               redact_(event.key).c_str(), static_cast<unsigned long long>(event.flight_id), event.waiters,
-               static_cast<long long>(took), reason.c_str());
+  std::fprintf(stderr, "%-17s key %s  flight %llu  waiters %zu  %lld ms  %s\n",
+               cacheflight::to_string(event.type), redact_(event.key).c_str(),
+               static_cast<unsigned long long>(event.flight_id), event.waiters, static_cast<long long>(took),
+               reason.c_str());
 }
 
 }  // namespace demo

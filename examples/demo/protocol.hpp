@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What both servers serve, whatever carries it: which requests they understand, what they answer, and the books behind
-// /stats.
+// What both servers serve, whatever carries it: which requests they understand, what they answer, and the
+// books behind /stats.
 #pragma once
 
 #include "call_books.hpp"
@@ -28,7 +28,7 @@ namespace demo {
 ///
 ///     GET /                            the page
 ///     GET /live                        what the page shows: see live.hpp
-///     GET /burst/{calls}               so many calls for one user at once, made inside the server: see live.hpp
+///     GET /burst/{calls}               so many calls for one user at once, inside the server: see live.hpp
 ///     GET /user/{id}                   one database call, however many clients ask at once
 ///     GET /stats                       the books
 ///     GET /metrics                     the same for Prometheus
@@ -59,8 +59,8 @@ reply failure();
 /// A flight in progress, as the page shows it: its key redacted.
 using flight_view = cacheflight::flight_info<std::string>;
 
-/// What a server tells of its group: counts CacheFlight's events, and logs them, the failures or all; has the answers to
-/// /stats and /metrics. To be called from several threads at once.
+/// What a server tells of its group: counts CacheFlight's events, and logs them, the failures or all; has the
+/// answers to /stats and /metrics. To be called from several threads at once.
 class event_log {
  public:
   explicit event_log(bool log_all) : log_all_(log_all) {}
@@ -80,7 +80,7 @@ class event_log {
 
  private:
   bool log_all_;
-  cacheflight::redactor redact_;                        // keys may name people: tokens tell them apart and nothing else
+  cacheflight::redactor redact_;  // keys may name people: tokens tell them apart and nothing else
   std::array<std::atomic<std::uint64_t>, 8> counts_{};  // one per cacheflight::event_type
   cacheflight::task_durations durations_;
   cacheflight::prometheus_metrics metrics_;

@@ -41,7 +41,8 @@ bool parse(int argc, char** argv, settings& chosen) {
       "how long a query waits while the database is locked; beyond that 503");
   add("grace-ms", po::value(&chosen.grace_ms)->default_value(chosen.grace_ms),
       "how long requests may go on when the server is told to stop; beyond that 503");
-  add("log-events", po::bool_switch(&chosen.log_events), "log all of CacheFlight's events instead of failures only");
+  add("log-events", po::bool_switch(&chosen.log_events),
+      "log all of CacheFlight's events instead of failures only");
 
   po::variables_map given;
   po::store(po::command_line_parser(argc, argv).options(options).positional({}).run(), given);

@@ -56,11 +56,14 @@ void execute(sqlite3* handle, std::string const& sql) {
 statement_ptr prepare(sqlite3* handle, std::string_view sql) {
   sqlite3_stmt* raw = nullptr;
   int const size = static_cast<int>(sql.size());
-  if (sqlite3_prepare_v3(handle, sql.data(), size, SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK) fail(handle);
+  if (sqlite3_prepare_v3(handle, sql.data(), size, SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK)
+    fail(handle);
   return statement_ptr(raw);
 }
 
-void bind(sqlite3_stmt* statement, int index, std::int64_t value) { sqlite3_bind_int64(statement, index, value); }
+void bind(sqlite3_stmt* statement, int index, std::int64_t value) {
+  sqlite3_bind_int64(statement, index, value);
+}
 void bind(sqlite3_stmt* statement, int index, std::string const& value) {
   sqlite3_bind_text(statement, index, value.data(), static_cast<int>(value.size()), SQLITE_TRANSIENT);
 }
@@ -119,8 +122,8 @@ void create_tables(sqlite3* handle) {
               std::to_string(schema_version) + "; COMMIT; ANALYZE;");
 }
 
-// The data is built beside its place and moved there when complete, so that an interrupted start leaves no half of a
-// database behind.
+// The data is built beside its place and moved there when complete, so that an interrupted start leaves no
+// half of a database behind.
 void create_if_missing(std::filesystem::path const& file) {
   if (std::filesystem::exists(file)) return;
   auto draft = file;
@@ -192,12 +195,14 @@ class user_store::connection {
     patience_ends_ = clock_type::now() + busy_timeout_;
   }
 
-  // Called after each thousand steps of a query: not 0 interrupts it. In place of sqlite3_interrupt, which is lost if
-  // it comes just before the query's first step.
-  static int stop_query(void* self) noexcept { return static_cast<connection*>(self)->stop_.stop_requested(); }
+  // Called after each thousand steps of a query: not 0 interrupts it. In place of sqlite3_interrupt, which is
+  // lost if it comes just before the query's first step.
+  static int stop_query(void* self) noexcept {
+    return static_cast<connection*>(self)->stop_.stop_requested();
+  }
 
-  // Called again and again while the database is locked: 0 gives up. In place of sqlite3_busy_timeout, which nothing
-  // ends early.
+  // Called again and again while the database is locked: 0 gives up. In place of sqlite3_busy_timeout, which
+  // nothing ends early.
   static int wait_for_lock(void* self, int) noexcept {
     auto const& mine = *static_cast<connection*>(self);
     if (mine.stop_.stop_requested() || clock_type::now() >= mine.patience_ends_) return 0;
@@ -241,7 +246,8 @@ class user_store::lease {
 user_store::user_store(std::filesystem::path const& file, std::size_t connections,
                        std::chrono::milliseconds busy_timeout) {
   create_if_missing(file);
-  for (std::size_t i = 0; i < connections; ++i) idle_.push_back(std::make_unique<connection>(file, busy_timeout));
+  for (std::size_t i = 0; i < connections; ++i)
+    idle_.push_back(std::make_unique<connection>(file, busy_timeout));
 }
 
 user_store::~user_store() = default;

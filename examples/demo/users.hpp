@@ -33,16 +33,19 @@ struct database_busy : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-/// 20,000 users and 100,000 orders in an SQLite file, and some connections to it. Knows nothing of how its callers wait.
+/// 20,000 users and 100,000 orders in an SQLite file, and some connections to it. Knows nothing of how its
+/// callers wait.
 class user_store {
  public:
-  /// Creates the file if it does not exist. Throws if the file is something else. A query waits for `busy_timeout`
-  /// if the database is locked.
-  user_store(std::filesystem::path const& file, std::size_t connections, std::chrono::milliseconds busy_timeout);
+  /// Creates the file if it does not exist. Throws if the file is something else. A query waits for
+  /// `busy_timeout` if the database is locked.
+  user_store(std::filesystem::path const& file, std::size_t connections,
+             std::chrono::milliseconds busy_timeout);
   ~user_store();
 
-  /// Runs the query on the calling thread, when a connection is free; empty if there is no such user. A stop request ends
-  /// the waits, interrupts the query, or skips it if it has not begun. May be called from any thread.
+  /// Runs the query on the calling thread, when a connection is free; empty if there is no such user. A stop
+  /// request ends the waits, interrupts the query, or skips it if it has not begun. May be called from any
+  /// thread.
   std::optional<user> find(std::stop_token const& stop, std::int64_t id);
 
  private:

@@ -16,17 +16,17 @@
 
 namespace demo {
 
-/// The database as a threaded server sees it: a call blocks the thread that makes it. SQLite keeps the data in a file and
-/// answers in this process; the simulated latency makes up for the network that lies between most servers and their
-/// database.
+/// The database as a threaded server sees it: a call blocks the thread that makes it. SQLite keeps the data
+/// in a file and answers in this process; the simulated latency makes up for the network that lies between
+/// most servers and their database.
 class database {
  public:
   database(std::filesystem::path const& file, std::size_t connections, std::chrono::milliseconds latency,
            std::chrono::milliseconds busy_timeout)
       : latency_(latency), users_(file, connections, busy_timeout) {}
 
-  /// One call to the database: the simulated latency, then the query; empty if there is no such user. A stop request ends
-  /// either at once, with an exception.
+  /// One call to the database: the simulated latency, then the query; empty if there is no such user. A stop
+  /// request ends either at once, with an exception.
   std::optional<user> find_user(std::stop_token const& stop, std::int64_t id) {
     booked_call call(calls_, stop);
     wait_for_network(stop);

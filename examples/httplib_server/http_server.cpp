@@ -72,7 +72,8 @@ class socket_stream final : public httplib::Stream {
   char const* end_ = nullptr;
 };
 
-// Closing with unread data in the socket would reset the connection, and the client might never see the response.
+// Closing with unread data in the socket would reset the connection, and the client might never see the
+// response.
 void read_to_end(socket_t socket) {
   shutdown(socket, SHUT_WR);
   auto const deadline = std::chrono::steady_clock::now() + 2s;

@@ -10,16 +10,16 @@
 
 namespace demo {
 
-/// cpp-httplib's server, but it knows its sockets: so it can tell a handler that its client has hung up, and does not
-/// wait for clients who say nothing when it stops.
+/// cpp-httplib's server, but it knows its sockets: so it can tell a handler that its client has hung up, and
+/// does not wait for clients who say nothing when it stops.
 class http_server : public httplib::Server {
  public:
-  /// For a handler, on the thread that it was called on: a token that is asked to stop when the client hangs up. A
-  /// client that only shuts down its sending side counts as gone.
+  /// For a handler, on the thread that it was called on: a token that is asked to stop when the client hangs
+  /// up. A client that only shuts down its sending side counts as gone.
   std::stop_token client_gone();
 
-  /// Closes all connections: those with a handler under way that has asked for `client_gone` after its response, the
-  /// others at once. To be called after `stop`.
+  /// Closes all connections: those with a handler under way that has asked for `client_gone` after its
+  /// response, the others at once. To be called after `stop`.
   void close_connections();
 
  private:
@@ -29,8 +29,9 @@ class http_server : public httplib::Server {
   void watch(std::stop_token const& stop);
 
   std::mutex mutex_;
-  std::map<socket_t, std::stop_source> connections_;  // guarded by mutex_; without a state if no handler is under way
-  bool closing_ = false;                              // guarded by mutex_
+  std::map<socket_t, std::stop_source>
+      connections_;       // guarded by mutex_; without a state if no handler is under way
+  bool closing_ = false;  // guarded by mutex_
   std::jthread watcher_{[this](std::stop_token const& stop) { watch(stop); }};
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The same user service as ../server, on cpp-httplib: a thread per connection, and handlers that block. See ../README.md.
+// The same user service as ../server, on cpp-httplib: a thread per connection, and handlers that block. See
+// ../README.md.
 #include "../demo/program.hpp"
 #include "../demo/settings.hpp"
 #include "database.hpp"
@@ -67,22 +68,24 @@ void set_up(demo::http_server& server, demo::user_service& users, std::size_t th
   server.set_payload_max_length(4 * 1024);
   server.set_tcp_nodelay(true);
 
-  // Requests without a body are answered before cpp-httplib looks for a route; it finds none for the others, when it has
-  // read the body, and they are answered then.
+  // Requests without a body are answered before cpp-httplib looks for a route; it finds none for the others,
+  // when it has read the body, and they are answered then.
   auto const answer = [&users](httplib::Request const& asked, httplib::Response& response,
                                std::stop_token const& gone) {
     auto const arrived = std::chrono::steady_clock::now().time_since_epoch();
     write(users.answer(asked.method, asked.target, gone), response);
-    response.set_header("X-Arrived-Us",
-                        std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(arrived).count()));
+    response.set_header(
+        "X-Arrived-Us",
+        std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(arrived).count()));
   };
-  server.set_pre_routing_handler([&server, answer](httplib::Request const& asked, httplib::Response& response) {
-    if (asked.method != "GET") return httplib::Server::HandlerResponse::Unhandled;
-    answer(asked, response, server.client_gone());
-    return httplib::Server::HandlerResponse::Handled;
-  });
-  server.set_error_handler(
-      httplib::Server::HandlerWithResponse([answer](httplib::Request const& asked, httplib::Response& response) {
+  server.set_pre_routing_handler(
+      [&server, answer](httplib::Request const& asked, httplib::Response& response) {
+        if (asked.method != "GET") return httplib::Server::HandlerResponse::Unhandled;
+        answer(asked, response, server.client_gone());
+        return httplib::Server::HandlerResponse::Handled;
+      });
+  server.set_error_handler(httplib::Server::HandlerWithResponse(
+      [answer](httplib::Request const& asked, httplib::Response& response) {
         if (!response.body.empty()) return httplib::Server::HandlerResponse::Unhandled;  // our own
         if (response.status == 413) write(demo::problem(413, "the body is too large"), response);
         else if (asked.target.empty() || asked.method == "GET")
@@ -98,10 +101,11 @@ void wait_until_idle(demo::user_service const& users, std::chrono::milliseconds 
 }
 
 int run(int argc, char** argv) {
-  demo::settings chosen{.program = "demo_httplib_server",
-                        .threads = 64,
-                        .most_threads = 8192,
-                        .threads_are = "threads: the most connections that are served at a time; others wait"};
+  demo::settings chosen{
+      .program = "demo_httplib_server",
+      .threads = 64,
+      .most_threads = 8192,
+      .threads_are = "threads: the most connections that are served at a time; others wait"};
   if (!demo::parse(argc, argv, chosen)) return 0;
   demo::allow_descriptors(static_cast<std::size_t>(chosen.threads) + 1024);
 
@@ -114,8 +118,8 @@ int run(int argc, char** argv) {
 
   demo::database db(chosen.database, database_connections, std::chrono::milliseconds(chosen.db_latency_ms),
                     std::chrono::milliseconds(chosen.busy_timeout_ms));
-  demo::user_service users(db, static_cast<std::size_t>(chosen.max_keys), std::chrono::milliseconds(chosen.timeout_ms),
-                           chosen.log_events);
+  demo::user_service users(db, static_cast<std::size_t>(chosen.max_keys),
+                           std::chrono::milliseconds(chosen.timeout_ms), chosen.log_events);
   demo::http_server server;
   set_up(server, users, static_cast<std::size_t>(chosen.threads));
   unsigned short const port = listen(server, chosen.port);
@@ -128,8 +132,8 @@ int run(int argc, char** argv) {
   while (!server.is_running()) std::this_thread::yield();
   demo::announce(port, chosen);
 
-  // Ends in steps: no new connections, no new requests on those that are up; time for those who wait; 503 for those who
-  // still do; the end. A second signal ends at once.
+  // Ends in steps: no new connections, no new requests on those that are up; time for those who wait; 503 for
+  // those who still do; the end. A second signal ends at once.
   int signal = 0;
   sigwait(&signals, &signal);
   stopping = true;

@@ -22,8 +22,8 @@ net::awaitable<std::optional<user>> database::find_user(std::stop_token stop, st
   co_return found;
 }
 
-// The coroutine belongs to its caller's executor, where it may be cancelled, so it stays there, and the query alone goes
-// to the pool. What has gone there is interrupted through the token that it was given.
+// The coroutine belongs to its caller's executor, where it may be cancelled, so it stays there, and the query
+// alone goes to the pool. What has gone there is interrupted through the token that it was given.
 net::awaitable<std::optional<user>> database::query_on_pool(std::stop_token stop, std::int64_t id) {
   return cacheflight::offload(pool_, &user_store::find, &users_, std::move(stop), id);
 }

@@ -16,8 +16,8 @@
 
 namespace demo {
 
-/// The database as a coroutine server sees it. SQLite keeps it in a file and answers in this process; the simulated latency
-/// makes up for the network that lies between most servers and their database.
+/// The database as a coroutine server sees it. SQLite keeps it in a file and answers in this process; the
+/// simulated latency makes up for the network that lies between most servers and their database.
 class database {
  public:
   /// Queries run on a pool of that many threads, each with a connection.
@@ -25,9 +25,9 @@ class database {
            std::chrono::milliseconds busy_timeout)
       : latency_(latency), users_(file, threads, busy_timeout), pool_(threads) {}
 
-  /// One call to the database: the simulated latency, which no thread waits for, then the query on the pool; empty if
-  /// there is no such user. A stop request interrupts the query, or skips it if it has not begun; cancellation ends the
-  /// latency at once.
+  /// One call to the database: the simulated latency, which no thread waits for, then the query on the pool;
+  /// empty if there is no such user. A stop request interrupts the query, or skips it if it has not begun;
+  /// cancellation ends the latency at once.
   boost::asio::awaitable<std::optional<user>> find_user(std::stop_token stop, std::int64_t id);
 
   /// The calls of `find_user`.

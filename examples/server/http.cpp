@@ -45,14 +45,15 @@ constexpr std::size_t header_limit = 8 * 1024;
 constexpr std::size_t body_limit = 4 * 1024;
 constexpr auto idle_limit = 30s;
 
-// Completes when the client has closed the connection. Looks without taking: what arrives may be the client's next
-// request, which is read in its turn; from then on nothing is watched any more. A client that only shuts down its
-// sending side counts as gone.
+// Completes when the client has closed the connection. Looks without taking: what arrives may be the client's
+// next request, which is read in its turn; from then on nothing is watched any more. A client that only shuts
+// down its sending side counts as gone.
 net::awaitable<void> client_gone(tcp::socket& socket) {
   socket.non_blocking(true);
   error_code error = net::error::would_block;
   while (error ==
-         net::error::would_block) {  // with several threads, the news of readiness may be older than the last read
+         net::error::
+             would_block) {  // with several threads, the news of readiness may be older than the last read
     co_await socket.async_wait(tcp::socket::wait_read, net::use_awaitable);
     char next;
     socket.receive(net::buffer(&next, 1), tcp::socket::message_peek, error);
@@ -69,18 +70,21 @@ std::optional<reply> complaint(error_code const& error) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
     return problem(431, "the header is too large");
   }
-  if (error.category() == error_code(http::error::bad_method).category()) return problem(400, "this is not HTTP");
+  if (error.category() == error_code(http::error::bad_method).category())
+    return problem(400, "this is not HTTP");
   return std::nullopt;
 }
 
-// Closing with unread data in the socket would reset the connection, and the client might never see the response.
+// Closing with unread data in the socket would reset the connection, and the client might never see the
+// response.
 net::awaitable<void> close(beast::tcp_stream& stream) {
   error_code error;
   stream.socket().shutdown(tcp::socket::shutdown_send, error);
   stream.expires_after(2s);
   std::array<char, 4096> discarded;
   for (std::size_t total = 0; !error && total < 1024 * 1024;) {
-    total += co_await stream.async_read_some(net::buffer(discarded), net::redirect_error(net::use_awaitable, error));
+    total += co_await stream.async_read_some(net::buffer(discarded),
+                                             net::redirect_error(net::use_awaitable, error));
   }
 }
 
@@ -133,8 +137,8 @@ net::awaitable<void> http_server::serve(tcp::socket socket, std::shared_ptr<shar
     std::optional<reply> answer = complaint(error);
     if (!error) {
       stream.expires_never();
-      // The handler turns its errors into replies: `||` waits for a *success*, and after an error would wait for the
-      // client to go.
+      // The handler turns its errors into replies: `||` waits for a *success*, and after an error would wait
+      // for the client to go.
       std::string_view const method(parser.get().method_string().data(), parser.get().method_string().size());
       std::string_view const target(parser.get().target().data(), parser.get().target().size());
       std::variant<reply, std::monostate> outcome =
@@ -144,7 +148,8 @@ net::awaitable<void> http_server::serve(tcp::socket socket, std::shared_ptr<shar
     if (!answer) co_return;
 
     keep_alive = !error && parser.keep_alive() && !state->stopping;
-    http::response<http::string_body> response(static_cast<http::status>(answer->status), parser.get().version());
+    http::response<http::string_body> response(static_cast<http::status>(answer->status),
+                                               parser.get().version());
     for (auto const& [name, value] : answer->headers) response.set(name, value);
     response.body() = std::move(answer->body);
     response.keep_alive(keep_alive);
@@ -165,7 +170,8 @@ http_server::http_server(net::io_context& io, unsigned short port, handler answe
   acceptor_.set_option(net::socket_base::reuse_address(true));
   acceptor_.bind(endpoint, error);
   if (!error) acceptor_.listen(net::socket_base::max_listen_connections, error);
-  if (error) throw std::runtime_error("cannot listen on 127.0.0.1:" + std::to_string(port) + ": " + error.message());
+  if (error)
+    throw std::runtime_error("cannot listen on 127.0.0.1:" + std::to_string(port) + ": " + error.message());
   port_ = acceptor_.local_endpoint().port();
 }
 
@@ -182,7 +188,8 @@ net::awaitable<void> http_server::accept() {
   while (acceptor_.is_open()) {
     net::any_io_executor const strand = net::make_strand(io_);
     error_code error;
-    tcp::socket socket = co_await acceptor_.async_accept(strand, net::redirect_error(net::use_awaitable, error));
+    tcp::socket socket =
+        co_await acceptor_.async_accept(strand, net::redirect_error(net::use_awaitable, error));
     if (!error) {
       net::co_spawn(strand, serve(std::move(socket), state_), report);
     } else if (acceptor_.is_open()) {  // out of descriptors, most likely: it passes

@@ -13,13 +13,14 @@
 
 namespace demo {
 
-/// A small HTTP/1.1 server: a coroutine per connection, each on a strand of its own. Every member may be called from
-/// any thread.
+/// A small HTTP/1.1 server: a coroutine per connection, each on a strand of its own. Every member may be
+/// called from any thread.
 class http_server {
  public:
-  /// Answers one request; runs on the connection's strand, and is cancelled if the client goes away. What it throws is
-  /// not answered.
-  using handler = std::function<boost::asio::awaitable<reply>(std::string_view method, std::string_view target)>;
+  /// Answers one request; runs on the connection's strand, and is cancelled if the client goes away. What it
+  /// throws is not answered.
+  using handler =
+      std::function<boost::asio::awaitable<reply>(std::string_view method, std::string_view target)>;
 
   /// Listens on 127.0.0.1; port 0 picks a free one. Throws if the port is taken.
   http_server(boost::asio::io_context& io, unsigned short port, handler answer);
@@ -38,7 +39,8 @@ class http_server {
   struct shared_state;  // the connections', who may outlive the server
 
   boost::asio::awaitable<void> accept();
-  static boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket, std::shared_ptr<shared_state> state);
+  static boost::asio::awaitable<void> serve(boost::asio::ip::tcp::socket socket,
+                                            std::shared_ptr<shared_state> state);
 
   boost::asio::io_context& io_;
   boost::asio::ip::tcp::acceptor acceptor_;  // on a strand of its own

@@ -36,8 +36,8 @@ net::awaitable<void> wait_until_idle(demo::http_server const& server, std::chron
   }
 }
 
-// Ends in steps: no new connections; time for those who wait; 503 for those who still do; the end. A second signal ends
-// at once.
+// Ends in steps: no new connections; time for those who wait; 503 for those who still do; the end. A second
+// signal ends at once.
 net::awaitable<void> stop_on_signal(net::io_context& io, net::signal_set& signals, demo::http_server& server,
                                     demo::user_service& users, std::chrono::milliseconds grace) {
   co_await signals.async_wait(net::use_awaitable);
@@ -62,17 +62,20 @@ int run(int argc, char** argv) {
   if (!demo::parse(argc, argv, chosen)) return 0;
   demo::allow_descriptors(4096);
   demo::database db(chosen.database, static_cast<std::size_t>(chosen.threads),
-                    std::chrono::milliseconds(chosen.db_latency_ms), std::chrono::milliseconds(chosen.busy_timeout_ms));
-  demo::user_service users(db, static_cast<std::size_t>(chosen.max_keys), std::chrono::milliseconds(chosen.timeout_ms),
-                           chosen.log_events);
-  net::io_context io(chosen.threads);  // goes first, with the coroutines that are left: they refer to what stands above
+                    std::chrono::milliseconds(chosen.db_latency_ms),
+                    std::chrono::milliseconds(chosen.busy_timeout_ms));
+  demo::user_service users(db, static_cast<std::size_t>(chosen.max_keys),
+                           std::chrono::milliseconds(chosen.timeout_ms), chosen.log_events);
+  net::io_context io(
+      chosen.threads);  // goes first, with the coroutines that are left: they refer to what stands above
   demo::http_server server(io, static_cast<unsigned short>(chosen.port),
                            std::bind_front(&demo::user_service::answer, &users));
 
   net::signal_set signals(io, SIGINT, SIGTERM);
 
   server.start();
-  net::co_spawn(io, stop_on_signal(io, signals, server, users, std::chrono::milliseconds(chosen.grace_ms)), rethrow);
+  net::co_spawn(io, stop_on_signal(io, signals, server, users, std::chrono::milliseconds(chosen.grace_ms)),
+                rethrow);
   demo::announce(server.port(), chosen);
   {
     std::vector<std::jthread> threads;

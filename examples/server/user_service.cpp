@@ -23,15 +23,16 @@ namespace net = boost::asio;
 
 namespace {
 
-// The task. A flight belongs to all of its callers and may outlive the one that started it, so it takes its arguments
-// by value, or by reference to what outlives the group.
+// The task. A flight belongs to all of its callers and may outlive the one that started it, so it takes its
+// arguments by value, or by reference to what outlives the group.
 net::awaitable<std::optional<user>> fetch_user(std::stop_token stop, database& db, std::int64_t id) {
   co_return co_await db.find_user(std::move(stop), id);
 }
 
 }  // namespace
 
-user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout, bool log_all_events)
+user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout,
+                           bool log_all_events)
     : db_(db),
       log_(log_all_events),
       flights_(cacheflight::options().max_keys(max_keys).default_timeout(timeout).on_event(
@@ -47,7 +48,8 @@ net::awaitable<reply> user_service::answer(std::string_view method, std::string_
       co_return live(requests_, db_.calls(), db_.latency(), flights_.stats(), log_.flights(flights_));
     case question::about::burst: co_return co_await fire(asked.number, asked.coalesce);
     case question::about::user: co_return co_await get_user(asked.number, asked.coalesce);
-    case question::about::stats: co_return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
+    case question::about::stats:
+      co_return json_reply(log_.stats_body(flights_.stats(), db_.calls(), db_.latency()));
     case question::about::metrics: co_return log_.metrics();
     case question::about::nothing: break;
   }
@@ -64,10 +66,11 @@ net::awaitable<reply> user_service::get_user(std::int64_t id, bool coalesce) {
     }
     // The key is made of the number, not of the text in the URL: /user/42 and /user/042 are the same work.
     std::string const key = cacheflight::make_key("user", id);
-    std::shared_ptr<std::optional<user> const> const found = co_await flights_.run(key, fetch_user, std::ref(db_), id);
+    std::shared_ptr<std::optional<user> const> const found =
+        co_await flights_.run(key, fetch_user, std::ref(db_), id);
     co_return user_reply(*found);
   } catch (cacheflight::caller_cancelled_error const&) {
-    throw;  // This client is gone: nobody to answer. The others still wait; if there are none, the query is stopped.
+    throw;  // This client is gone. The others still wait; if there are none, the query is stopped.
   } catch (...) {
     co_return failure();
   }
@@ -78,8 +81,8 @@ net::awaitable<void> user_service::fire_one(std::shared_ptr<burst> shots, std::s
   shots->answered(call, answer.status);
 }
 
-// The calls share the connection's strand, so that a count and a timer that never fires will do to wait for all. They go
-// on if the client leaves.
+// The calls share the connection's strand, so that a count and a timer that never fires will do to wait for
+// all. They go on if the client leaves.
 net::awaitable<reply> user_service::fire(std::int64_t calls, bool coalesce) {
   auto const shots = burst::begin(burst_under_way_, db_.calls(), calls);
   if (!shots) co_return problem(409, "another burst is under way");

@@ -6,32 +6,35 @@
 ///     flights.start("user:" + id, std::bind_front(load_user, id),
 ///                   [](std::exception_ptr error, std::shared_ptr<user const> u) { … });
 ///
-/// The task returns a plain value, and runs inside `start` (or wherever `cacheflight::on(executor, task)` sends it); or
-/// it is callback-style itself: `cacheflight::answering<user>(task)` has `task(cacheflight::completion<user>, args…)`
-/// called, and the task answers through the completion, once, from any thread, now or later.
+/// The task returns a plain value, and runs inside `start` (or wherever `cacheflight::on(executor, task)`
+/// sends it); or it is callback-style itself: `cacheflight::answering<user>(task)` has
+/// `task(cacheflight::completion<user>, args…)` called, and the task answers through the completion, once,
+/// from any thread, now or later.
 ///
-/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, a helper thread of the group
-/// after a timeout, the one that requests a stop; inside `start` if the outcome is there at once, also where `start` is called
-/// inside a task. `cacheflight::via(scheduler, callback)` calls it on the scheduler's terms instead: any callable that takes
-/// a copyable `void()`. What a callback throws, also when it is moved, has nobody to go to: it is counted in
-/// `statistics::callback_failures` and dropped.
+/// Who calls the callback. The thread that ends the wait: the one that answers or cancels, a helper thread of
+/// the group after a timeout, the one that requests a stop; inside `start` if the outcome is there at once,
+/// also where `start` is called inside a task. `cacheflight::via(scheduler, callback)` calls it on the
+/// scheduler's terms instead: any callable that takes a copyable `void()`. What a callback throws, also when
+/// it is moved, has nobody to go to: it is counted in `statistics::callback_failures` and dropped.
 ///
-/// Turns. A callback that is called, and a coroutine or receiver that is resumed, on the thread that ends its wait has its
-/// turn. Turns do not nest: those that are due inside one, on the same stack, also those of a `start` there whose outcome is
-/// there at once, come when it is over. So a turn must not wait for another, and one that is long, runs an event loop or
-/// suspends its fiber holds up those that were due inside of it. Nobody else: what other fibers of the thread end goes on
-/// meanwhile. A fiber may go on on another thread inside a turn, which takes the turns that are queued along; it must have
-/// 8 KiB of stack left where it is suspended, must share its stack with nobody, and must not be shut down before the turn
-/// is over. With `via` (and `resume_on`) a callback takes no turn, waits for none and holds up none: the way to go on an
-/// event loop's thread.
+/// Turns. A callback that is called, and a coroutine or receiver that is resumed, on the thread that ends its
+/// wait has its turn. Turns do not nest: those that are due inside one, on the same stack, also those of a
+/// `start` there whose outcome is there at once, come when it is over. So a turn must not wait for another,
+/// and one that is long, runs an event loop or suspends its fiber holds up those that were due inside of it.
+/// Nobody else: what other fibers of the thread end goes on meanwhile. A fiber may go on on another thread
+/// inside a turn, which takes the turns that are queued along; it must have 8 KiB of stack left where it is
+/// suspended, must share its stack with nobody, and must not be shut down before the turn is over. With `via`
+/// (and `resume_on`) a callback takes no turn, waits for none and holds up none: the way to go on an event
+/// loop's thread.
 ///
-/// Unwinding. A task, plain or callback-style, in which the thread exits or is cancelled, or whose stackful coroutine is shut
-/// down, unwinds: its flight ends as abandoned, and the unwinding goes on through `start`, or through the `work`. It must not
-/// begin in a callback, or in a scheduler: that ends the program. See `<cacheflight/blocking.hpp>` for libc++.
+/// Unwinding. A task, plain or callback-style, in which the thread exits or is cancelled, or whose stackful
+/// coroutine is shut down, unwinds: its flight ends as abandoned, and the unwinding goes on through `start`,
+/// or through the `work`. It must not begin in a callback, or in a scheduler: that ends the program. See
+/// `<cacheflight/blocking.hpp>` for libc++.
 ///
-/// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call, such as
-/// `max_keys_error`, reach the callback as well; only a null task or callback, a key that is refused (see `group::run`),
-/// and `std::bad_alloc` for the call's own memory, are thrown by `start`.
+/// Leaving: `run_options::stop_token`; the callback then gets `caller_stopped_error`. Errors of the call,
+/// such as `max_keys_error`, reach the callback as well; only a null task or callback, a key that is refused
+/// (see `group::run`), and `std::bad_alloc` for the call's own memory, are thrown by `start`.
 
 #include <cacheflight/detail/callback/answering.hpp>
 #include <cacheflight/detail/callback/caller.hpp>
@@ -47,9 +50,9 @@
 
 namespace cacheflight::inline v1 {
 
-/// How a callback-style task answers, exactly once, from any thread. Move-only. If it is destroyed without an answer,
-/// the flight ends with `abandoned_error` (rule 9). A second answer is refused, and an answer to a flight that was
-/// cancelled or timed out is dropped.
+/// How a callback-style task answers, exactly once, from any thread. Move-only. If it is destroyed without an
+/// answer, the flight ends with `abandoned_error` (rule 9). A second answer is refused, and an answer to a
+/// flight that was cancelled or timed out is dropped.
 template <class T>
 class completion {
   using result = detail::result_of_answer<T>;
@@ -68,8 +71,8 @@ class completion {
     if (target_) target_->drop();
   }
 
-  /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared object throws,
-  /// that exception is the answer.
+  /// Answers with a value (nothing for `void`). False: there was an answer already. If making the shared
+  /// object throws, that exception is the answer.
   template <class... Value>
     requires(std::is_void_v<T> ? sizeof...(Value) == 0 : sizeof...(Value) == 1)
   bool set_value(Value&&... value) noexcept {
@@ -104,17 +107,17 @@ class completion {
   target* target_;
 };
 
-/// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's thread.
-/// What it throws is the flight's outcome unless it answered before. When it has returned, it is destroyed with what it has
-/// captured: what still works on the answer owns what it needs.
+/// A callback-style task that yields a `T`: `task(cacheflight::completion<T>, args…)`, called on the leader's
+/// thread. What it throws is the flight's outcome unless it answered before. When it has returned, it is
+/// destroyed with what it has captured: what still works on the answer owns what it needs.
 template <class T, class F>
 [[nodiscard]] auto answering(F task) {
   detail::require_task(task);
   return detail::callback_front::answering_task<T, F>(std::move(task));
 }
 
-/// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and calls it
-/// once. If it throws it is asked again; if it drops the work, the callback is destroyed uncalled.
+/// `callback`, to be called through `scheduler`: any callable that takes a `work` (a copyable `void()`) and
+/// calls it once. If it throws it is asked again; if it drops the work, the callback is destroyed uncalled.
 template <class Scheduler, class F>
   requires std::is_invocable_v<Scheduler&, work>
 [[nodiscard]] auto via(Scheduler scheduler, F callback) {
@@ -133,9 +136,10 @@ struct detail::callback_entry {
     using P = typename Group::platform_type;
     using function = std::decay_t<F>;
     using handler = std::decay_t<Callback>;
-    static_assert(!is_answering<function>::value || !is_executor_bound<typename inner_of<function>::type>,
-                  "cacheflight: a callback-style task is called on the leader's thread; send the work where it should "
-                  "run from inside it");
+    static_assert(
+        !is_answering<function>::value || !is_executor_bound<typename inner_of<function>::type>,
+        "cacheflight: a callback-style task is called on the leader's thread; send the work where it should "
+        "run from inside it");
     if constexpr (is_answering<function>::value) {
       using answer = typename is_answering<function>::type;
       using flight = answering_flight<P, typename Group::key_type, function, answer>;
@@ -144,8 +148,9 @@ struct detail::callback_entry {
     } else {
       auto bound = bind_task(std::forward<F>(task));
       using bound_type = decltype(bound);
-      static_assert(plain_value<typename bound_type::result>,
-                    "cacheflight: start takes tasks that return a plain value, or cacheflight::answering<T>(task)");
+      static_assert(
+          plain_value<typename bound_type::result>,
+          "cacheflight: start takes tasks that return a plain value, or cacheflight::answering<T>(task)");
       using flight = value_flight<P, typename Group::key_type, bound_type>;
       callback_caller<P, typename bound_type::result, handler>::template start<flight>(
           flights, std::move(key), std::move(opts), std::move(bound), std::forward<Callback>(callback));

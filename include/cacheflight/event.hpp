@@ -12,17 +12,17 @@
 
 namespace cacheflight::inline v1 {
 
-/// What happened. For one flight, in this order whatever the threads do: `miss`, `task_started`, then exactly one of
-/// `task_resolved`, `task_rejected`, `task_timed_out`, `task_cancelled` (rule 22).
+/// What happened. For one flight, in this order whatever the threads do: `miss`, `task_started`, then exactly
+/// one of `task_resolved`, `task_rejected`, `task_timed_out`, `task_cancelled` (rule 22).
 enum class event_type : std::uint8_t {
-  hit,                ///< A caller joined a flight. Before the flight's last event, and before that call completes.
-  miss,               ///< A caller found no flight for its key.
+  hit,   ///< A caller joined a flight. Before the flight's last event, and before that call completes.
+  miss,  ///< A caller found no flight for its key.
   task_started,       ///< The flight is admitted. It may be cancelled before its task runs.
   task_resolved,      ///< The task returned a value.
   task_rejected,      ///< The task threw, or was abandoned. `event::error` says what.
   task_timed_out,     ///< `timeout` ran out.
   task_cancelled,     ///< `cancel`, `clear`, the group's destruction, or the last waiter left.
-  max_keys_rejected,  ///< The miss was refused because `max_keys` flights are up. No flight: `event::flight_id` is 0.
+  max_keys_rejected,  ///< The miss was refused: `max_keys` flights are up. `event::flight_id` is 0.
 };
 
 /// The event's name, spelled as the enumerator.
@@ -40,7 +40,8 @@ enum class event_type : std::uint8_t {
   return "unknown";
 }
 
-/// What `options::on_event` is called with. Views: everything in it is valid during the callback only (rule 24).
+/// What `options::on_event` is called with. Views: everything in it is valid during the callback only (rule
+/// 24).
 ///
 /// Never log `key` or `metadata` as they are if they can hold secrets or personal data: redact first.
 struct event {

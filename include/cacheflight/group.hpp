@@ -28,20 +28,22 @@
 /// The library. Users need `group`, `options`, `run_options`, the errors, and the front that they include.
 namespace cacheflight::inline v1 {
 
-/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that exclude
-/// each other; the core leaves it undefined, so that a missing header is an error and never another meaning.
+/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that
+/// exclude each other; the core leaves it undefined, so that a missing header is an error and never another
+/// meaning.
 ///
-/// A front has `static auto run(Group&, Key&&, Options&&, bound_task&&)`, with `run_options` or `detail::no_options`.
+/// A front has `static auto run(Group&, Key&&, Options&&, bound_task&&)`, with `run_options` or
+/// `detail::no_options`.
 template <class Returned>
 struct front;
 
 /// A flight as `snapshot()` saw it.
 template <class Name>
 struct flight_info {
-  Name key;                                           ///< The key, or what was made of it.
-  std::uint64_t id;                                   ///< As in `event::flight_id`.
-  std::size_t waiters;                                ///< Callers that wait for it.
-  std::optional<std::chrono::nanoseconds> age;        ///< Since the leader's call; see `options::measure_age`.
+  Name key;                                     ///< The key, or what was made of it.
+  std::uint64_t id;                             ///< As in `event::flight_id`.
+  std::size_t waiters;                          ///< Callers that wait for it.
+  std::optional<std::chrono::nanoseconds> age;  ///< Since the leader's call; see `options::measure_age`.
   std::optional<std::chrono::nanoseconds> time_left;  ///< Until its timeout; zero or negative: about to fire.
 };
 
@@ -62,9 +64,11 @@ concept options_argument = std::same_as<std::remove_cvref_t<T>, run_options>;
 /// Options in the wrong place, or of the wrong kind.
 template <class K, class F>
 consteval void require_order() {
-  static_assert(!options_argument<K>, "cacheflight: run_options come after the key: run(key, options, task, args...)");
-  static_assert(!std::same_as<std::remove_cvref_t<F>, options> && !std::same_as<std::remove_cvref_t<K>, options>,
-                "cacheflight: options are the group's, given to its constructor; a call takes run_options");
+  static_assert(!options_argument<K>,
+                "cacheflight: run_options come after the key: run(key, options, task, args...)");
+  static_assert(
+      !std::same_as<std::remove_cvref_t<F>, options> && !std::same_as<std::remove_cvref_t<K>, options>,
+      "cacheflight: options are the group's, given to its constructor; a call takes run_options");
 }
 
 /// A flight with its key; fronts add the task.
@@ -88,39 +92,43 @@ struct access;
 
 }  // namespace detail
 
-/// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the work runs
-/// once and all of them get the result. Nothing is stored at rest: a coalescer, not a cache.
+/// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the
+/// work runs once and all of them get the result. Nothing is stored at rest: a coalescer, not a cache.
 ///
-/// Thread safety: every member function may be called at any time from any thread, also from tasks, event callbacks and
-/// completion handlers (rule 27). The destructor is `clear()` and lets go: no call may be *entering* then, but calls
-/// that wait or run are fine (rule 30); it does not wait for tasks, only for user
-/// code that the group has called on other threads (rule 40): event callbacks, and whatever its helper threads run (rule
-/// 33), coroutines and callbacks without a scheduler that a time limit has resumed, and stop callbacks among it. So do
-/// not hold then what these need.
+/// Thread safety: every member function may be called at any time from any thread, also from tasks, event
+/// callbacks and completion handlers (rule 27). The destructor is `clear()` and lets go: no call may be
+/// *entering* then, but calls that wait or run are fine (rule 30); it does not wait for tasks, only for user
+/// code that the group has called on other threads (rule 40): event callbacks, and whatever its helper
+/// threads run (rule 33), coroutines and callbacks without a scheduler that a time limit has resumed, and
+/// stop callbacks among it. So do not hold then what these need.
 ///
-/// `Key` is any equality-comparable type that can be moved and owns what it compares. With a string-like key the bytes
-/// are what counts, and calls with `std::string_view` or literals look up without building a string; a string-like type
-/// with an `==` and a `std::hash` of its own keeps them. `Hash` and `Equal` run under a lock and must not call the
-/// group. Copying a `Key` for an exception happens outside of locks.
+/// `Key` is any equality-comparable type that can be moved and owns what it compares. With a string-like key
+/// the bytes are what counts, and calls with `std::string_view` or literals look up without building a
+/// string; a string-like type with an `==` and a `std::hash` of its own keeps them. `Hash` and `Equal` run
+/// under a lock and must not call the group. Copying a `Key` for an exception happens outside of locks.
 ///
-/// What is given for a key (rule 36) is a `Key`, or becomes one only if nothing can be lost: any integer for an integer
-/// (see `run` for values that do not fit); text for text; for other classes what converts to them implicitly, without
-/// narrowing or slicing. Bool, characters, floating-point numbers, pointers, enumerations, `std::pair`, `std::tuple`,
-/// `std::optional` and `std::chrono`'s types must be a `Key`. If both `Hash` and `Equal` have `is_transparent`, what
-/// they take without narrowing it is looked up as it is, and a key is made of it by a constructor, explicit ones
-/// included. All else is refused at compile time, `nullptr` always.
-template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>, class Platform = std_platform>
+/// What is given for a key (rule 36) is a `Key`, or becomes one only if nothing can be lost: any integer for
+/// an integer (see `run` for values that do not fit); text for text; for other classes what converts to them
+/// implicitly, without narrowing or slicing. Bool, characters, floating-point numbers, pointers,
+/// enumerations, `std::pair`, `std::tuple`, `std::optional` and `std::chrono`'s types must be a `Key`. If
+/// both `Hash` and `Equal` have `is_transparent`, what they take without narrowing it is looked up as it is,
+/// and a key is made of it by a constructor, explicit ones included. All else is refused at compile time,
+/// `nullptr` always.
+template <class Key, class Hash = default_hash<Key>, class Equal = default_equal<Key>,
+          class Platform = std_platform>
 class basic_group {
   static_assert(std::is_object_v<Key> && std::same_as<Key, std::decay_t<Key>>,
                 "cacheflight: Key is a plain type: no reference, no array, not const");
-  static_assert(!detail::points_at_text<Key>, "cacheflight: pointers do not own their text; use std::string keys");
+  static_assert(!detail::points_at_text<Key>,
+                "cacheflight: pointers do not own their text; use std::string keys");
   static_assert(!detail::views_text<Key>, "cacheflight: views do not own their text; use std::string keys");
   static_assert(
       requires(Hash const& hash, Equal const& equal, Key const& key) {
         static_cast<std::uint64_t>(hash(key));
         static_cast<bool>(equal(key, key));
       },
-      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own (for a class whose "
+      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own (for a "
+      "class whose "
       "text is all that counts: cacheflight::keyed_string_hash and cacheflight::string_equal)");
 
  public:
@@ -133,38 +141,44 @@ class basic_group {
   basic_group() : basic_group(options{}) {}
   /// As `opts` says. Throws what memory allocation throws, and what moving its arguments throws.
   explicit basic_group(options opts, Hash hash = Hash(), Equal equal = Equal())
-      : hash_(std::move(hash)), equal_(std::move(equal)), core_(new detail::core<Platform>(std::move(opts))) {}
+      : hash_(std::move(hash)),
+        equal_(std::move(equal)),
+        core_(new detail::core<Platform>(std::move(opts))) {}
 
   basic_group(basic_group const&) = delete;
   basic_group& operator=(basic_group const&) = delete;
   /// `clear()`, and lets go: see above.
   ~basic_group() { core_->let_go(); }
 
-  /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns and how
-  /// the caller waits depends on what the task returns; see the front's header: `<cacheflight/asio.hpp>` for
-  /// `asio::awaitable`.
+  /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns
+  /// and how the caller waits depends on what the task returns; see the front's header:
+  /// `<cacheflight/asio.hpp>` for `asio::awaitable`.
   ///
-  /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it leads, passed
-  /// as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task takes a leading
-  /// `std::stop_token` or `stop_flag` it gets one. In an expression with a `co_await` prefer a function with bound
-  /// arguments to a capturing lambda, and build no aggregates: g++ 12 destroys closures and aggregates there twice.
+  /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it
+  /// leads, passed as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task
+  /// takes a leading `std::stop_token` or `stop_flag` it gets one. In an expression with a `co_await` prefer
+  /// a function with bound arguments to a capturing lambda, and build no aggregates: g++ 12 destroys closures
+  /// and aggregates there twice.
   ///
-  /// The key is bound like an argument: what owns its text, a `std::string` or a `char` buffer, is copied or moved into
-  /// the call; a `std::string_view`, `char const*` or literal is borrowed until the call has been awaited; only a caller
-  /// that leads makes a key of it. A `char` pointer or buffer is text up to its first zero.
+  /// The key is bound like an argument: what owns its text, a `std::string` or a `char` buffer, is copied or
+  /// moved into the call; a `std::string_view`, `char const*` or literal is borrowed until the call has been
+  /// awaited; only a caller that leads makes a key of it. A `char` pointer or buffer is text up to its first
+  /// zero.
   ///
   /// Errors, where the front delivers them: what the task threw, unchanged (rule 7); `timeout_error`,
-  /// `cancelled_error`, `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could neither join
-  /// nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call alone (rule 31). Thrown at
-  /// once, by this function itself in every front, before there is a call: `std::invalid_argument` for a null task or a
-  /// null `char const*` as a key, `std::out_of_range` for an integer that is no value of the group's key type.
+  /// `cancelled_error`, `abandoned_error`; `max_keys_error` and `type_mismatch_error` if the call could
+  /// neither join nor lead; what hashing, comparing or binding threw, and `std::bad_alloc`, for this call
+  /// alone (rule 31). Thrown at once, by this function itself in every front, before there is a call:
+  /// `std::invalid_argument` for a null task or a null `char const*` as a key, `std::out_of_range` for an
+  /// integer that is no value of the group's key type.
   ///
-  /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight and its
-  /// result (which each thread recycles), to lead.
+  /// Average complexity: one hash, one lock and one lookup to join; one lock more, and memory for the flight
+  /// and its result (which each thread recycles), to lead.
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
   [[nodiscard(
-      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
+      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you "
+      "do not need "
       "it")]] auto
   run(K&& key, F&& task, Args&&... args) {
     detail::require_order<K, F>();
@@ -175,7 +189,8 @@ class basic_group {
   /// The same, with options for this call.
   template <class K, class F, class... Args>
   [[nodiscard(
-      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you do not need "
+      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you "
+      "do not need "
       "it")]] auto
   run(K&& key, run_options opts, F&& task, Args&&... args) {
     detail::require_order<K, F>();
@@ -183,13 +198,15 @@ class basic_group {
                     detail::bind_task(std::forward<F>(task), std::forward<Args>(args)...));
   }
 
-  /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once with the
-  /// outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with `std::bind_front`. Needs
-  /// `<cacheflight/callback.hpp>`, which says which tasks, and who calls. Throws at once what `run` throws at once.
+  /// Joins or leads like `run`, and has `callback(std::exception_ptr, std::shared_ptr<T const>)` called once
+  /// with the outcome (`callback(std::exception_ptr)` for `void`). Bind the task's arguments with
+  /// `std::bind_front`. Needs `<cacheflight/callback.hpp>`, which says which tasks, and who calls. Throws at
+  /// once what `run` throws at once.
   template <class K, class F, class Callback>
     requires(!detail::options_argument<F>)
   void start(K&& key, F&& task, Callback&& callback) {
-    begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task), std::forward<Callback>(callback));
+    begin(std::forward<K>(key), detail::no_options{}, std::forward<F>(task),
+          std::forward<Callback>(callback));
   }
 
   /// The same, with options for this call.
@@ -198,8 +215,9 @@ class basic_group {
     begin(std::forward<K>(key), std::move(opts), std::forward<F>(task), std::forward<Callback>(callback));
   }
 
-  /// Whether a joinable flight has the key now; false for an integer that is no value of the key type. Throws what
-  /// hashing, comparing and converting the key throw, and `std::invalid_argument` for a null `char const*`.
+  /// Whether a joinable flight has the key now; false for an integer that is no value of the key type. Throws
+  /// what hashing, comparing and converting the key throw, and `std::invalid_argument` for a null `char
+  /// const*`.
   template <class K>
   [[nodiscard]] bool has(K const& key) const {
     return with_probe(key, [this](auto const& probe) {
@@ -207,13 +225,14 @@ class basic_group {
     });
   }
 
-  /// Joinable flights. Exact at rest; while calls are in progress, a number that was right for each part of the table
-  /// when it was read.
+  /// Joinable flights. Exact at rest; while calls are in progress, a number that was right for each part of
+  /// the table when it was read.
   [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
 
-  /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is free and
-  /// the outcome of every waiter is `cancelled_error`; the task has been asked to stop, and what it still yields is
-  /// dropped (rules 13 and 15). Returns false if no joinable flight had the key. Throws what `has` throws.
+  /// Dooms the flight of `key`, whether or not its task has started or obeys: when this returns, the key is
+  /// free and the outcome of every waiter is `cancelled_error`; the task has been asked to stop, and what it
+  /// still yields is dropped (rules 13 and 15). Returns false if no joinable flight had the key. Throws what
+  /// `has` throws.
   template <class K>
   bool cancel(K const& key) {
     return with_probe(key, [this](auto const& probe) {
@@ -224,15 +243,16 @@ class basic_group {
   /// Cancels every flight that was joinable when it was called; some that start meanwhile may be among them.
   void clear() noexcept { core_->clear(); }
 
-  /// The flights that can be joined now, in no order: a moment's view of each part of the table. Detached tasks have no
-  /// key any more; `stats().detached` counts them. Any thread, any time (rule 27). Each part is locked for as long as it
-  /// takes to note its flights, not for copying keys (rule 5). Throws what copying a key throws, and `std::bad_alloc`.
-  /// Linear in the number of flights.
+  /// The flights that can be joined now, in no order: a moment's view of each part of the table. Detached
+  /// tasks have no key any more; `stats().detached` counts them. Any thread, any time (rule 27). Each part is
+  /// locked for as long as it takes to note its flights, not for copying keys (rule 5). Throws what copying a
+  /// key throws, and `std::bad_alloc`. Linear in the number of flights.
   [[nodiscard]] auto snapshot() const {
     return snapshot([](Key const& key) -> Key const& { return key; });
   }
 
-  /// The same, with `name(key)` in place of the key: a redacted form, say (rule 32). `name` runs outside of locks.
+  /// The same, with `name(key)` in place of the key: a redacted form, say (rule 32). `name` runs outside of
+  /// locks.
   template <class Name>
     requires std::invocable<Name&, Key const&>
   [[nodiscard]] auto snapshot(Name&& name) const {
@@ -288,7 +308,8 @@ class basic_group {
     else if constexpr (route == detail::key_route::same) return f(key);
     else if constexpr (route == detail::key_route::number)
       return detail::fits<Key>(key) && f(static_cast<Key const&>(static_cast<Key>(key)));
-    else if constexpr (route == detail::key_route::as_it_is) return f(static_cast<std::decay_t<K> const&>(key));
+    else if constexpr (route == detail::key_route::as_it_is)
+      return f(static_cast<std::decay_t<K> const&>(key));
     else if constexpr (route == detail::key_route::converted)
       return f(static_cast<Key const&>(detail::made_key<Key>(key)));
     else return false;
@@ -317,7 +338,8 @@ class basic_group {
     } else if constexpr (detail::has_front<returned>) {
       constexpr bool is_moved = std::same_as<K, Key>;
       if constexpr (requires { front<returned>::borrows_key; } && !is_moved &&
-                    rules::template route<K>() == detail::key_route::text && detail::makes_key<Key, std::string_view>)
+                    rules::template route<K>() == detail::key_route::text &&
+                    detail::makes_key<Key, std::string_view>)
         return front<returned>::run(*this, detail::text_of_key(key), std::forward<Options>(opts),
                                     std::forward<Task>(task));
       else
@@ -331,15 +353,18 @@ class basic_group {
                     "cacheflight: this task returns an awaitable whose front is not included: #include "
                     "<cacheflight/asio.hpp> for "
                     "asio::awaitable, <cacheflight/coroutine.hpp> for all others.");
-      static_assert(known || !sender, "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
-      static_assert(known || awaitable || sender || !coroutine,
-                    "cacheflight: this task returns a coroutine that only coroutines of its own library can await. "
-                    "Return one of a type that any coroutine can await, or run it where its library says and return "
-                    "its result.");
-      static_assert(known || awaitable || sender || coroutine,
-                    "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
-                    "that block. In a "
-                    "coroutine server, return an awaitable.");
+      static_assert(known || !sender,
+                    "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
+      static_assert(
+          known || awaitable || sender || !coroutine,
+          "cacheflight: this task returns a coroutine that only coroutines of its own library can await. "
+          "Return one of a type that any coroutine can await, or run it where its library says and return "
+          "its result.");
+      static_assert(
+          known || awaitable || sender || coroutine,
+          "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
+          "that block. In a "
+          "coroutine server, return an awaitable.");
     }
   }
 
@@ -350,7 +375,8 @@ class basic_group {
     constexpr auto route = rules::template route<K>();
     using given = std::remove_cvref_t<K>;
     if constexpr (std::same_as<given, Key>) {
-      static_assert(std::constructible_from<Key, K>, "cacheflight: this key cannot be copied into the call: move it");
+      static_assert(std::constructible_from<Key, K>,
+                    "cacheflight: this key cannot be copied into the call: move it");
       return Key(std::forward<K>(key));
     } else if constexpr (route == detail::key_route::number) {
       if (!detail::fits<Key>(key)) detail::refuse_number();
@@ -376,11 +402,13 @@ class basic_group {
 
   template <class Bound>
   static consteval void require_key_of() {
-    static_assert(detail::makes_key<Key, Bound>,
-                  "cacheflight: this can be looked up in the group, but no key can be made of it; pass a key");
+    static_assert(
+        detail::makes_key<Key, Bound>,
+        "cacheflight: this can be looked up in the group, but no key can be made of it; pass a key");
   }
 
-  /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do neither.
+  /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do
+  /// neither.
   template <class K, class Options, class Build>
   detail::entry enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
                       Build&& build, bool ready_to_suspend, bool lets_go = false) {
@@ -445,14 +473,15 @@ struct access {
     return Group::bind_key(std::forward<K>(key));
   }
   template <class Group, class K, class Options = run_options, class Build>
-  static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
-                         std::type_info const& type, Build&& build) {
+  static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w,
+                         Options const& opts, std::type_info const& type, Build&& build) {
     return flights.enter(key, w, opts, type, std::forward<Build>(build), false).how;
   }
   /// For a caller that can be resumed from now on.
   template <class Group, class K, class Options, class Build>
-  static entry enter_suspended(Group& flights, K& key, waiter<typename Group::platform_type>& w, Options const& opts,
-                               std::type_info const& type, Build&& build, bool ready_to_suspend, bool lets_go = false) {
+  static entry enter_suspended(Group& flights, K& key, waiter<typename Group::platform_type>& w,
+                               Options const& opts, std::type_info const& type, Build&& build,
+                               bool ready_to_suspend, bool lets_go = false) {
     return flights.enter(key, w, opts, type, std::forward<Build>(build), ready_to_suspend, lets_go);
   }
 };

@@ -15,9 +15,9 @@
 
 namespace cacheflight::inline v1 {
 
-/// SipHash-1-3 of text, keyed with a random 128-bit seed that each object draws for itself: whoever chooses the keys
-/// cannot aim them at one bucket (rule 32). Transparent: `std::string`, `std::string_view` and literals hash alike.
-/// Copies share the seed.
+/// SipHash-1-3 of text, keyed with a random 128-bit seed that each object draws for itself: whoever chooses
+/// the keys cannot aim them at one bucket (rule 32). Transparent: `std::string`, `std::string_view` and
+/// literals hash alike. Copies share the seed.
 class keyed_string_hash {
  public:
   using is_transparent = void;  ///< Takes every kind of text.
@@ -28,7 +28,8 @@ class keyed_string_hash {
     for (auto* half : {&seed0_, &seed1_}) *half = (std::uint64_t{entropy()} << 32) | entropy();
   }
   /// A fixed seed, for reproducible tests.
-  constexpr keyed_string_hash(std::uint64_t seed0, std::uint64_t seed1) noexcept : seed0_(seed0), seed1_(seed1) {}
+  constexpr keyed_string_hash(std::uint64_t seed0, std::uint64_t seed1) noexcept
+      : seed0_(seed0), seed1_(seed1) {}
 
   /// The hash of the bytes.
   [[nodiscard]] std::size_t operator()(std::string_view text) const noexcept {
@@ -49,7 +50,8 @@ class keyed_string_hash {
   }
 
  private:
-  /// By value, so that it stays in registers; it does not if a compiler that has much else to inline leaves these two out.
+  /// By value, so that it stays in registers; it does not if a compiler that has much else to inline leaves
+  /// these two out.
   struct state {
     std::uint64_t a, b, c, d;
 
@@ -92,7 +94,9 @@ class keyed_string_hash {
 struct string_equal {
   using is_transparent = void;  ///< Takes every kind of text.
   /// Whether the bytes are the same.
-  [[nodiscard]] constexpr bool operator()(std::string_view a, std::string_view b) const noexcept { return a == b; }
+  [[nodiscard]] constexpr bool operator()(std::string_view a, std::string_view b) const noexcept {
+    return a == b;
+  }
 };
 
 namespace detail {
@@ -106,7 +110,8 @@ template <>
 inline constexpr bool plain_text<std::string_view> = true;
 
 template <class Key>
-concept has_std_hash = std::default_initializable<std::hash<Key>> && std::invocable<std::hash<Key> const&, Key const&>;
+concept has_std_hash =
+    std::default_initializable<std::hash<Key>> && std::invocable<std::hash<Key> const&, Key const&>;
 
 /// The bytes of its text are what counts, because it says nothing else.
 template <class Key>
@@ -126,14 +131,15 @@ struct hash_for<Key> {
 
 }  // namespace detail
 
-/// The hash that a group uses unless told otherwise. Keyed for text: `std::basic_string<char>` with any allocator, and
-/// classes that convert to `std::string_view` and have neither `==` nor `std::hash`. `std::hash` for all others, which
-/// has no secret: if strangers choose such keys, use text keys, or give the group a keyed `Hash` of your own.
+/// The hash that a group uses unless told otherwise. Keyed for text: `std::basic_string<char>` with any
+/// allocator, and classes that convert to `std::string_view` and have neither `==` nor `std::hash`.
+/// `std::hash` for all others, which has no secret: if strangers choose such keys, use text keys, or give the
+/// group a keyed `Hash` of your own.
 template <class Key>
 using default_hash = typename detail::hash_for<Key>::hash;
 
-/// The equality that a group uses unless told otherwise: of the bytes for what `default_hash` takes for text, `==` for
-/// all others.
+/// The equality that a group uses unless told otherwise: of the bytes for what `default_hash` takes for text,
+/// `==` for all others.
 template <class Key>
 using default_equal = typename detail::hash_for<Key>::equal;
 

@@ -52,17 +52,21 @@ inline constexpr bool is_nested_optional<T> = is_nested_optional<key_part_of<T>>
 
 template <class T>
 consteval void require_key_part() {
-  static_assert(!std::floating_point<T>,
-                "cacheflight: a floating-point number cannot be part of a key: equal ones may differ in their last "
-                "bits. Round it to an integer or to text.");
-  static_assert(!character<T>, "cacheflight: a single character cannot be part of a key: is it text or a number?");
-  static_assert(!is_nested_optional<T>,
-                "cacheflight: an optional of what can be null itself cannot be part of a key: which of the two is "
-                "null? Pass two parts, such as has_value() and the value.");
-  static_assert(std::floating_point<T> || character<T> || is_nested_optional<T> || is_key_part<T>,
-                "cacheflight: this type cannot be part of a key. Parts are text, integers, bool, and std::optional of "
-                "them; for a type of your own define `to_key_part(value)` in its namespace, which returns one of "
-                "these.");
+  static_assert(
+      !std::floating_point<T>,
+      "cacheflight: a floating-point number cannot be part of a key: equal ones may differ in their last "
+      "bits. Round it to an integer or to text.");
+  static_assert(!character<T>,
+                "cacheflight: a single character cannot be part of a key: is it text or a number?");
+  static_assert(
+      !is_nested_optional<T>,
+      "cacheflight: an optional of what can be null itself cannot be part of a key: which of the two is "
+      "null? Pass two parts, such as has_value() and the value.");
+  static_assert(
+      std::floating_point<T> || character<T> || is_nested_optional<T> || is_key_part<T>,
+      "cacheflight: this type cannot be part of a key. Parts are text, integers, bool, and std::optional of "
+      "them; for a type of your own define `to_key_part(value)` in its namespace, which returns one of "
+      "these.");
 }
 
 /// Which characters are written as they are.
@@ -130,25 +134,29 @@ void append_part(std::string& key, T const& part) {
 
 }  // namespace detail
 
-/// The key of these parts, in this order: `make_key("user", 42, "locale", "de-AT")` is `user:42:locale:de-AT`.
+/// The key of these parts, in this order: `make_key("user", 42, "locale", "de-AT")` is
+/// `user:42:locale:de-AT`.
 ///
-/// Keys are equal exactly if they have as many parts, and each is equal to its counterpart, in kind as well: the number
-/// 1, the text "1" and `true` differ, ("a", "b") differs from ("ab") and from ("a:b"), and an empty text from none. The
-/// same parts give the same key in every program and version of the same major number.
+/// Keys are equal exactly if they have as many parts, and each is equal to its counterpart, in kind as well:
+/// the number 1, the text "1" and `true` differ, ("a", "b") differs from ("ab") and from ("a:b"), and an
+/// empty text from none. The same parts give the same key in every program and version of the same major
+/// number.
 ///
 /// A part is
-/// - text (whatever converts to `std::string_view`): letters, digits and `_-./@` are written as they are, all other
-///   text, and such as could be taken for another kind, in quotes, with `\"`, `\\` and `\x0a` inside; more than 64
-///   bytes become `#` and the SHA-256 of the text, so that whoever chooses the text cannot make it meet another;
+/// - text (whatever converts to `std::string_view`): letters, digits and `_-./@` are written as they are, all
+///   other text, and such as could be taken for another kind, in quotes, with `\"`, `\\` and `\x0a` inside;
+///   more than 64 bytes become `#` and the SHA-256 of the text, so that whoever chooses the text cannot make
+///   it meet another;
 /// - an integer: its digits, whatever its type; `bool`: `true` or `false`;
 /// - `std::optional` of these: its value's part, or `null`; refused if the value can be `null` itself;
-/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these: all that tells
-///   two of its values apart.
+/// - a type of your own for which `to_key_part(value)`, found in its namespace, returns one of these: all
+///   that tells two of its values apart.
 /// Other types are refused at compile time.
 ///
 /// The key is printable ASCII. It is not secret: see `<cacheflight/redact.hpp>` before you log it.
 ///
-/// Throws `std::invalid_argument` if a `char const*` is null, and what `to_key_part` and memory allocation throw.
+/// Throws `std::invalid_argument` if a `char const*` is null, and what `to_key_part` and memory allocation
+/// throw.
 template <class... Parts>
   requires(sizeof...(Parts) > 0)
 [[nodiscard]] std::string make_key(Parts const&... parts) {

@@ -21,16 +21,18 @@ namespace cacheflight::inline v1 {
 
 namespace detail {
 
-/// A time limit. `no_limit` stands for "no limit", and is what durations beyond the clock's range become (rule 20).
+/// A time limit. `no_limit` stands for "no limit", and is what durations beyond the clock's range become
+/// (rule 20).
 using limit = std::chrono::nanoseconds;
 inline constexpr limit no_limit = (limit::max)();  // here and elsewhere: `max` may be a macro
 
 [[noreturn, gnu::cold]] inline void refuse_limit(char const* name) {
-  throw std::invalid_argument(std::string("cacheflight: ") + name + " must be positive; leave it out for none");
+  throw std::invalid_argument(std::string("cacheflight: ") + name +
+                              " must be positive; leave it out for none");
 }
 
-/// Nanoseconds in a unit of `Period`; 0 if that is no whole number, or too large. `std::ratio_divide` would not compile
-/// for the latter.
+/// Nanoseconds in a unit of `Period`; 0 if that is no whole number, or too large. `std::ratio_divide` would
+/// not compile for the latter.
 template <class Period>
 inline constexpr limit::rep whole_nanoseconds = [] {
   constexpr limit::rep second = std::nano::den;
@@ -43,7 +45,8 @@ inline constexpr limit::rep whole_nanoseconds = [] {
 template <class Rep, class Period>
 [[nodiscard]] limit checked_limit(std::chrono::duration<Rep, Period> value, char const* name) {
   constexpr limit::rep longest = (limit::max)().count(), unit = whole_nanoseconds<Period>;
-  if constexpr (std::signed_integral<Rep> && unit != 0) {  // seconds, say: long double costs half a look at the clock
+  if constexpr (std::signed_integral<Rep> &&
+                unit != 0) {  // seconds, say: long double costs half a look at the clock
     if (value.count() <= 0) refuse_limit(name);
     if (value.count() > longest / unit) return no_limit;
     return limit(static_cast<limit::rep>(value.count()) * unit);
@@ -62,8 +65,8 @@ template <class Rep, class Period>
 
 }  // namespace detail
 
-/// How a group behaves. Chainable: `options().max_keys(10'000).default_timeout(5s)`. Not thread-safe; read once, by the
-/// group's constructor.
+/// How a group behaves. Chainable: `options().max_keys(10'000).default_timeout(5s)`. Not thread-safe; read
+/// once, by the group's constructor.
 class options {
  public:
   /// No cap, no default timeout, no events.
@@ -74,8 +77,9 @@ class options {
   options& operator=(options&&) noexcept = default;
   ~options() {}
 
-  /// At most `count` keys in flight at any moment; a call that would start one more fails with `max_keys_error`,
-  /// joining always works (rule 21). Without it there is no cap. Throws `std::invalid_argument` if `count` is 0.
+  /// At most `count` keys in flight at any moment; a call that would start one more fails with
+  /// `max_keys_error`, joining always works (rule 21). Without it there is no cap. Throws
+  /// `std::invalid_argument` if `count` is 0.
   template <std::integral Count>
   options& max_keys(Count count) {
     static_assert(detail::key_number<Count>, "cacheflight: max_keys is a number, not a bool or a character");
@@ -86,36 +90,39 @@ class options {
     return *this;
   }
 
-  /// The `timeout` of calls that do not set their own (rule 17). Throws `std::invalid_argument` if it is zero or
-  /// negative; a duration beyond the clock's range means none.
+  /// The `timeout` of calls that do not set their own (rule 17). Throws `std::invalid_argument` if it is zero
+  /// or negative; a duration beyond the clock's range means none.
   template <class Rep, class Period>
   options& default_timeout(std::chrono::duration<Rep, Period> value) {
     default_timeout_ = detail::checked_limit(value, "default_timeout");
     return *this;
   }
 
-  /// Called for every event, outside of all locks, on the thread that made the transition, after a timeout on a helper
-  /// thread (rules 26 and 33): it must be thread-safe, may call the group, must not wait for its own key, and should be
-  /// quick: after a task has answered its waiters are released when the last event was delivered. What it throws changes nothing and is counted in `statistics::callback_failures`. Throws
+  /// Called for every event, outside of all locks, on the thread that made the transition, after a timeout on
+  /// a helper thread (rules 26 and 33): it must be thread-safe, may call the group, must not wait for its own
+  /// key, and should be quick: after a task has answered its waiters are released when the last event was
+  /// delivered. What it throws changes nothing and is counted in `statistics::callback_failures`. Throws
   /// `std::invalid_argument` if `callback` is empty.
   options& on_event(std::function<void(event const&)> callback) {
-    if (!callback) throw std::invalid_argument("cacheflight: on_event needs a callable; leave it out for no events");
+    if (!callback)
+      throw std::invalid_argument("cacheflight: on_event needs a callable; leave it out for no events");
     on_event_ = std::move(callback);
     return *this;
   }
 
-  /// Each flight notes when it started, for `snapshot()`: one look at the clock for each miss. Implied by `on_event`.
+  /// Each flight notes when it started, for `snapshot()`: one look at the clock for each miss. Implied by
+  /// `on_event`.
   options& measure_age() noexcept {
     measures_age_ = true;
     return *this;
   }
 
-  /// At most `count` helper threads (rule 33). They do for the thread that keeps time what is not its own: after a
-  /// timeout they deliver events, call callbacks, resume coroutines and run stop callbacks. The first is started when
-  /// there is something to do, another one when something has waited for a millisecond, and one that has had nothing to
-  /// do for a second ends. While all of them are held up in code of yours, what they would do next waits; time limits
-  /// are kept all the same, and blocked callers and those of Asio's executors are released. Throws
-  /// `std::invalid_argument` if `count` is 0.
+  /// At most `count` helper threads (rule 33). They do for the thread that keeps time what is not its own:
+  /// after a timeout they deliver events, call callbacks, resume coroutines and run stop callbacks. The first
+  /// is started when there is something to do, another one when something has waited for a millisecond, and
+  /// one that has had nothing to do for a second ends. While all of them are held up in code of yours, what
+  /// they would do next waits; time limits are kept all the same, and blocked callers and those of Asio's
+  /// executors are released. Throws `std::invalid_argument` if `count` is 0.
   template <std::integral Count>
   options& max_helpers(Count count) {
     if (std::cmp_less(count, 1)) throw std::invalid_argument("cacheflight: max_helpers must be at least 1");
@@ -153,10 +160,10 @@ class run_options {
   run_options& operator=(run_options&&) noexcept = default;
   ~run_options() {}
 
-  /// Bounds the task of the flight that this call starts, counted from the call; ignored if it joins one. When it runs
-  /// out every waiter gets `timeout_error` at once, even if the task ignores its stop request (rule 17). Overrides the
-  /// group's default. Throws `std::invalid_argument` if it is zero or negative; a duration beyond the clock's range
-  /// means none.
+  /// Bounds the task of the flight that this call starts, counted from the call; ignored if it joins one.
+  /// When it runs out every waiter gets `timeout_error` at once, even if the task ignores its stop request
+  /// (rule 17). Overrides the group's default. Throws `std::invalid_argument` if it is zero or negative; a
+  /// duration beyond the clock's range means none.
   template <class Rep, class Period>
   run_options& timeout(std::chrono::duration<Rep, Period> value) {
     timeout_ = detail::checked_limit(value, "timeout");
@@ -171,8 +178,9 @@ class run_options {
     return *this;
   }
 
-  /// Bounds this caller's own wait, as leader or joiner: it gets `timeout_error` with `timeout_scope::wait` and leaves;
-  /// nobody else notices, unless it was the last (rule 18). Throws `std::invalid_argument` if it is zero or negative.
+  /// Bounds this caller's own wait, as leader or joiner: it gets `timeout_error` with `timeout_scope::wait`
+  /// and leaves; nobody else notices, unless it was the last (rule 18). Throws `std::invalid_argument` if it
+  /// is zero or negative.
   template <class Rep, class Period>
   run_options& wait_timeout(std::chrono::duration<Rep, Period> value) {
     wait_timeout_ = detail::checked_limit(value, "wait_timeout");
@@ -185,8 +193,9 @@ class run_options {
     return *this;
   }
 
-  /// Cancels this caller, on any thread, when a stop is requested: it leaves at once, alone, and gets what its front
-  /// says for "you were cancelled" (rule 11). Not to be confused with the token that a task may take.
+  /// Cancels this caller, on any thread, when a stop is requested: it leaves at once, alone, and gets what
+  /// its front says for "you were cancelled" (rule 11). Not to be confused with the token that a task may
+  /// take.
   run_options& stop_token(std::stop_token token) noexcept {
     stop_token_ = std::move(token);
     return *this;
@@ -196,7 +205,9 @@ class run_options {
   [[nodiscard]] std::chrono::nanoseconds timeout_or(std::chrono::nanoseconds fallback) const noexcept {
     return timeout_set_ ? timeout_ : fallback;
   }
-  [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept { return wait_timeout_; }  ///< `max()`: none.
+  [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept {
+    return wait_timeout_;
+  }  ///< `max()`: none.
   /// One that never stops, unless it was set.
   [[nodiscard]] std::stop_token const& stop_token() const noexcept { return stop_token_; }
   /// Empty, unless it was set.

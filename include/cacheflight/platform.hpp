@@ -27,7 +27,8 @@ class deadline_work {
   /// Does what is due now, and runs nobody else's code for it (rule 33); returns when the next thing is due,
   /// `(time_point::max)()` if nothing is.
   virtual time_point run_due() noexcept = 0;
-  /// Does one thing of what `run_due` has left to others, which may run anybody's code. False: there was nothing.
+  /// Does one thing of what `run_due` has left to others, which may run anybody's code. False: there was
+  /// nothing.
   virtual bool run_job() noexcept = 0;
   /// Since when something is left to others and nobody takes it; `(time_point::max)()` if nothing is.
   [[nodiscard]] virtual time_point oldest_job() const noexcept = 0;
@@ -53,7 +54,8 @@ inline void relax() noexcept {
 #endif
 }
 
-/// Sleeps for a moment. No thread is cancelled meanwhile (rule 39): who waits for a lock of ours cannot be unwound.
+/// Sleeps for a moment. No thread is cancelled meanwhile (rule 39): who waits for a lock of ours cannot be
+/// unwound.
 inline void rest(std::chrono::microseconds moment = std::chrono::microseconds(50)) noexcept {
 #if defined(__linux__) && !defined(__ANDROID__)
   int before = PTHREAD_CANCEL_ENABLE;
@@ -65,11 +67,11 @@ inline void rest(std::chrono::microseconds moment = std::chrono::microseconds(50
 #endif
 }
 
-/// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken stays away from it
-/// for a microsecond or so, and longer each time, then yields, then sleeps for short whiles. So the other side makes
-/// several calls with the lock in its cache, instead of one each in turns; and a holder that was preempted, whatever its
-/// priority, goes on. Taking it is one atomic exchange, giving it back a store; `std::mutex` takes two exchanges and two
-/// calls.
+/// For critical sections of a few dozen instructions, which is what a shard's are. Who finds it taken stays
+/// away from it for a microsecond or so, and longer each time, then yields, then sleeps for short whiles. So
+/// the other side makes several calls with the lock in its cache, instead of one each in turns; and a holder
+/// that was preempted, whatever its priority, goes on. Taking it is one atomic exchange, giving it back a
+/// store; `std::mutex` takes two exchanges and two calls.
 class short_mutex {
  public:
   short_mutex() = default;
@@ -89,7 +91,8 @@ class short_mutex {
         for (int i = 0; i < 64 << round; ++i) relax();
       else if (round < last_round) std::this_thread::yield();
       else rest();
-      if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire)) return;
+      if (!taken_.load(std::memory_order_relaxed) && !taken_.exchange(true, std::memory_order_acquire))
+        return;
     }
   }
 
@@ -99,17 +102,17 @@ class short_mutex {
 
 }  // namespace detail
 
-/// One thread that keeps time: it sleeps until the next deadline, and is started when the first is armed. What it leaves
-/// to others is done by helper threads: the first is started when there is something to do, another one whenever
-/// something has waited for a millisecond, and one that had nothing to do for a second ends. One that cannot be started
-/// is tried again.
+/// One thread that keeps time: it sleeps until the next deadline, and is started when the first is armed.
+/// What it leaves to others is done by helper threads: the first is started when there is something to do,
+/// another one whenever something has waited for a millisecond, and one that had nothing to do for a second
+/// ends. One that cannot be started is tried again.
 template <class Clock>
 class thread_driver {
  public:
   using time_point = typename Clock::time_point;  ///< Of the platform's clock.
 
-  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and this with it,
-  /// lives as long as the thread.
+  /// Starts the thread if it is not up. Throws `std::system_error` if it cannot be started. The work, and
+  /// this with it, lives as long as the thread.
   void ensure(deadline_work<Clock>& work) {
     if (!up_.load(std::memory_order_acquire)) start(work, (time_point::max)());
   }
@@ -123,9 +126,9 @@ class thread_driver {
     start(work, when);
   }
 
-  /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after the
-  /// deadline can be seen by `run_due`: the thread announces "wake me for anything" before it looks, so a deadline is
-  /// either seen or wakes it.
+  /// Something is due at `when`. Cheap unless that is earlier than what the thread sleeps for. Call it after
+  /// the deadline can be seen by `run_due`: the thread announces "wake me for anything" before it looks, so a
+  /// deadline is either seen or wakes it.
   void arm(time_point when) noexcept {
     if (when >= wake_.load(std::memory_order_acquire)) return;
     std::scoped_lock lock(mutex_);
@@ -146,8 +149,8 @@ class thread_driver {
 
   /// Takes the lock.
   void before_fork() noexcept { held_for_fork_ = std::unique_lock(mutex_); }
-  /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when they are
-  /// needed. Returns how many there were, each of which has retained the work.
+  /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when
+  /// they are needed. Returns how many there were, each of which has retained the work.
   std::size_t after_fork(bool child) noexcept {
     std::size_t threads = 0;
     if (child) {
@@ -170,8 +173,9 @@ class thread_driver {
     return threads;
   }
 
-  /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it, if one does.
-  /// If refused hand-overs are still to be tried again, they stay for those and end by themselves.
+  /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it,
+  /// if one does. If refused hand-overs are still to be tried again, they stay for those and end by
+  /// themselves.
   void close() noexcept {
     std::unique_lock lock(mutex_);
     closed_ = true;
@@ -180,7 +184,8 @@ class thread_driver {
     std::thread keeper = std::move(thread_);
     if (keeper.joinable()) changed_.wait(lock, [&] { return done_ || lingers_; });
     for (helper* h = helpers_; h; h = h->next)
-      if (h->thread.joinable() && (lingers_ || h->thread.get_id() == std::this_thread::get_id())) h->thread.detach();
+      if (h->thread.joinable() && (lingers_ || h->thread.get_id() == std::this_thread::get_id()))
+        h->thread.detach();
     changed_.wait(lock, [&] { return lingers_ || nobody_to_join(); });
     std::unique_ptr<helper> const last = std::move(ended_);
     bool const lingers = lingers_;
@@ -196,8 +201,8 @@ class thread_driver {
   static constexpr std::chrono::milliseconds patience{1};
   static constexpr std::chrono::seconds idle_for{1};
 
-  /// One that is `detached` ends unseen; each of the others joins the one that has ended before, and the last is joined
-  /// by `close`: the thread that keeps time waits for none, whose thread-locals may be the user's.
+  /// One that is `detached` ends unseen; each of the others joins the one that has ended before, and the last
+  /// is joined by `close`: the thread that keeps time waits for none, whose thread-locals may be the user's.
   struct helper {
     std::thread thread;
     std::thread::id id;  // its own, once it has begun
@@ -228,7 +233,8 @@ class thread_driver {
       if (stays) {
         work.retain();
         thread_ = std::move(fresh);
-        if (closed_) thread_.detach();  // started for what was refused after the group went: it ends by itself
+        if (closed_)
+          thread_.detach();  // started for what was refused after the group went: it ends by itself
         up_.store(true, std::memory_order_release);
       }
       bring_forward(when);
@@ -273,7 +279,8 @@ class thread_driver {
 
   // -- helpers
 
-  /// One that is idle, or a new one if there is none or they have been busy for too long. On the thread that keeps time.
+  /// One that is idle, or a new one if there is none or they have been busy for too long. On the thread that
+  /// keeps time.
   void call_helper(deadline_work<Clock>& work, bool too_long) noexcept {
     {
       std::scoped_lock lock(mutex_);
@@ -352,8 +359,9 @@ class thread_driver {
   bool closed_ = false, lingers_ = false, done_ = false, left_ = false;
 };
 
-/// Where another thread's step could matter: before a transition of the core; under the lock, after a caller that has
-/// not suspended yet was told that it is released, which it may see at once; and before steps that need no lock.
+/// Where another thread's step could matter: before a transition of the core; under the lock, after a caller
+/// that has not suspended yet was told that it is released, which it may see at once; and before steps that
+/// need no lock.
 enum class core_step {
   enter,      ///< A call joins or leads.
   arm,        ///< A caller is about to be suspended.
@@ -365,8 +373,8 @@ enum class core_step {
   stoppable,  ///< A task has started and can be asked to stop; without the lock.
 };
 
-/// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to a
-/// schedule explorer.
+/// What the core takes from its surroundings. Tests replace it: a clock moved by hand, a mutex that yields to
+/// a schedule explorer.
 struct std_platform {
   using mutex = detail::short_mutex;        ///< Guards one part of the table.
   using clock = std::chrono::steady_clock;  ///< What deadlines and durations are measured with.
@@ -381,11 +389,14 @@ struct std_platform {
   /// Called before each step.
   static void point(core_step) noexcept {}
 
-  /// Whether groups stay usable in a child process after `fork()`. Needs a `driver` with `before_fork` and `after_fork`.
+  /// Whether groups stay usable in a child process after `fork()`. Needs a `driver` with `before_fork` and
+  /// `after_fork`.
   static constexpr bool forks = true;
 
   using thread_id = std::thread::id;  ///< Tells threads apart.
-  [[nodiscard]] static thread_id this_thread() noexcept { return std::this_thread::get_id(); }  ///< The caller's.
+  [[nodiscard]] static thread_id this_thread() noexcept {
+    return std::this_thread::get_id();
+  }  ///< The caller's.
 };
 
 }  // namespace cacheflight::inline v1

@@ -6,12 +6,12 @@
 
 namespace cacheflight::inline v1 {
 
-/// Whether a task is to stop, for a task that computes and polls: it is set at once, by whatever thread ends the
-/// flight. A task whose first parameter is one gets it, as it would get a `std::stop_token`. No callback can be hung on
-/// it, so nothing of the task's ever runs elsewhere because of it.
+/// Whether a task is to stop, for a task that computes and polls: it is set at once, by whatever thread ends
+/// the flight. A task whose first parameter is one gets it, as it would get a `std::stop_token`. No callback
+/// can be hung on it, so nothing of the task's ever runs elsewhere because of it.
 ///
-/// In Asio a `std::stop_token` is requested on the task's own executor instead, where its callbacks are safe (rule 45);
-/// a task that occupies that executor would never see it.
+/// In Asio a `std::stop_token` is requested on the task's own executor instead, where its callbacks are safe
+/// (rule 45); a task that occupies that executor would never see it.
 class stop_flag {
  public:
   /// Never set.

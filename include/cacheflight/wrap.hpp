@@ -20,8 +20,10 @@ namespace cacheflight::inline v1 {
 /// What `wrap` returns. Thread safety: calls may be made at the same time from any threads.
 template <class Group, class F>
 class wrapped {
-  static_assert(detail::string_like<typename Group::key_type>, "cacheflight: wrap needs a group with text keys");
-  static_assert(std::copy_constructible<F>, "cacheflight: wrap calls the function many times, so it must be copyable");
+  static_assert(detail::string_like<typename Group::key_type>,
+                "cacheflight: wrap needs a group with text keys");
+  static_assert(std::copy_constructible<F>,
+                "cacheflight: wrap calls the function many times, so it must be copyable");
 
  public:
   /// What `wrap` does.
@@ -34,9 +36,9 @@ class wrapped {
     detail::require_task<F>(function_);
   }
 
-  /// `group.run(key(args...), function, args...)`: what that returns, and throws. It is as lazy, and owns what it
-  /// needs: the key; a copy of the function; the arguments, text among them as `std::string`, whatever it was passed
-  /// as.
+  /// `group.run(key(args...), function, args...)`: what that returns, and throws. It is as lazy, and owns
+  /// what it needs: the key; a copy of the function; the arguments, text among them as `std::string`,
+  /// whatever it was passed as.
   template <class... Args>
     requires(!detail::options_argument<Args> && ...)
   [[nodiscard]] auto operator()(Args&&... args) const {
@@ -65,7 +67,8 @@ class wrapped {
                   std::same_as<bound, char*>)
       return std::string(arg);
     else if constexpr (std::same_as<bound, std::optional<std::string_view>> ||
-                       std::same_as<bound, std::optional<char const*>> || std::same_as<bound, std::optional<char*>>)
+                       std::same_as<bound, std::optional<char const*>> ||
+                       std::same_as<bound, std::optional<char*>>)
       return arg ? std::optional<std::string>(std::in_place, *arg) : std::nullopt;
     else return std::forward<T>(arg);
   }
@@ -79,26 +82,28 @@ class wrapped {
 /// `function` with its calls coalesced by `flights`, under the key `make_key(prefix, args...)`:
 ///
 ///     auto get_user = cacheflight::wrap(flights, "user", fetch_user);
-///     std::shared_ptr<user const> u = co_await get_user(id);     // blocks if fetch_user returns a plain value
+///     std::shared_ptr<user const> u = co_await get_user(id);  // blocks if fetch_user returns a plain value
 ///
 /// Works for every task that the group's `run` takes: coroutines, plain functions, senders, with a leading
-/// `std::stop_token` or without, wrapped in `on`. All arguments of a call become parts of its key and must be what
-/// `make_key` takes. Bind what does not shape the result: `wrap(flights, "user", std::bind_front(fetch_user, &pool))`.
-/// The prefix keeps the functions of one group apart; two with the same prefix share flights, or fail with
-/// `type_mismatch_error`.
+/// `std::stop_token` or without, wrapped in `on`. All arguments of a call become parts of its key and must be
+/// what `make_key` takes. Bind what does not shape the result: `wrap(flights, "user",
+/// std::bind_front(fetch_user, &pool))`. The prefix keeps the functions of one group apart; two with the same
+/// prefix share flights, or fail with `type_mismatch_error`.
 ///
-/// The group must outlive the wrapper and, where `run` is lazy, the await of what a call returned; the wrapper itself
-/// need not. Throws `std::invalid_argument` if `function` is null.
+/// The group must outlive the wrapper and, where `run` is lazy, the await of what a call returned; the
+/// wrapper itself need not. Throws `std::invalid_argument` if `function` is null.
 template <class Group, class F>
   requires(!detail::options_argument<F>)
 [[nodiscard]] auto wrap(Group& flights, std::string prefix, F&& function) {
-  return wrapped<Group, std::decay_t<F>>(flights, std::move(prefix), run_options(), std::forward<F>(function));
+  return wrapped<Group, std::decay_t<F>>(flights, std::move(prefix), run_options(),
+                                         std::forward<F>(function));
 }
 
 /// The same, with options for every call that brings none of its own.
 template <class Group, class F>
 [[nodiscard]] auto wrap(Group& flights, std::string prefix, run_options opts, F&& function) {
-  return wrapped<Group, std::decay_t<F>>(flights, std::move(prefix), std::move(opts), std::forward<F>(function));
+  return wrapped<Group, std::decay_t<F>>(flights, std::move(prefix), std::move(opts),
+                                         std::forward<F>(function));
 }
 
 }  // namespace cacheflight::inline v1

@@ -8,6 +8,7 @@ struct weekday_hash {
   std::size_t operator()(std::chrono::weekday day) const { return day.c_encoding(); }
 };
 
-bool caller(cacheflight::basic_group<std::chrono::weekday, weekday_hash>& flights, std::chrono::sys_days day) {
+bool caller(cacheflight::basic_group<std::chrono::weekday, weekday_hash>& flights,
+            std::chrono::sys_days day) {
   return flights.has(day);
 }

@@ -5,4 +5,6 @@
 
 int load(std::mutex& mutex);
 
-void caller(cacheflight::group& flights, std::mutex& mutex) { static_cast<void>(flights.run("key", load, mutex)); }
+void caller(cacheflight::group& flights, std::mutex& mutex) {
+  static_cast<void>(flights.run("key", load, mutex));
+}

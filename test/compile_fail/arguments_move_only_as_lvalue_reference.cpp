@@ -5,4 +5,6 @@
 
 boost::asio::awaitable<int> load(std::unique_ptr<int>& number);
 
-void caller(cacheflight::group& flights) { static_cast<void>(flights.run("key", load, std::make_unique<int>(1))); }
+void caller(cacheflight::group& flights) {
+  static_cast<void>(flights.run("key", load, std::make_unique<int>(1)));
+}

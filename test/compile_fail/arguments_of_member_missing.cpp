@@ -5,4 +5,6 @@ struct database {
   boost::asio::awaitable<int> load(int id);
 };
 
-void caller(cacheflight::group& flights, database& db) { static_cast<void>(flights.run("key", &database::load, &db)); }
+void caller(cacheflight::group& flights, database& db) {
+  static_cast<void>(flights.run("key", &database::load, &db));
+}

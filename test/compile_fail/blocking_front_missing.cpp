@@ -1,4 +1,5 @@
-// expect: returns a plain value: #include <cacheflight/blocking.hpp>.*In a coroutine server, return an awaitable
+// expect: returns a plain value: #include <cacheflight/blocking.hpp>.*In a coroutine server, return an
+// awaitable
 #include <cacheflight/cacheflight.hpp>
 
 int load();

@@ -16,8 +16,8 @@
 #include <memory>
 
 #ifdef EXPECTED_VERSION  // what CMake believes, as major * 10000 + minor * 100 + patch
-static_assert(EXPECTED_VERSION ==
-              CACHEFLIGHT_VERSION_MAJOR * 10000 + CACHEFLIGHT_VERSION_MINOR * 100 + CACHEFLIGHT_VERSION_PATCH);
+static_assert(EXPECTED_VERSION == CACHEFLIGHT_VERSION_MAJOR * 10000 + CACHEFLIGHT_VERSION_MINOR * 100 +
+                                      CACHEFLIGHT_VERSION_PATCH);
 #endif
 
 namespace net = boost::asio;

@@ -39,8 +39,8 @@ struct crowd {
   std::function<void(std::size_t)> when_resumed = [](std::size_t) {};
 
   static net::awaitable<void> member(crowd& all, task_ptr own, std::shared_ptr<int>) {
-    auto const got = co_await all.flights.run("k", cacheflight::on(all.work.get_executor(), controlled_task<answer>),
-                                              own, sentinel(own));
+    auto const got = co_await all.flights.run(
+        "k", cacheflight::on(all.work.get_executor(), controlled_task<answer>), own, sentinel(own));
     EXPECT_EQ(got->number, 7);
     all.when_resumed(all.resumed.fetch_add(1));
   }
@@ -134,8 +134,8 @@ TEST_P(R28_batches, asio_that_are_refused_are_tried_again) {
     net::io_context io;
     int refusals = 0;
     auto const picky = refusing(io.get_executor(), &refusals);
-    auto const ex =
-        GetParam() ? net::any_io_executor(net::make_strand(net::any_io_executor(picky))) : net::any_io_executor(picky);
+    auto const ex = GetParam() ? net::any_io_executor(net::make_strand(net::any_io_executor(picky)))
+                               : net::any_io_executor(picky);
     all.gather(io, ex, 10);
     refusals = refused;
     all.settle();
@@ -156,8 +156,8 @@ TEST_P(R28_batches, asio_that_are_refused_go_with_their_context) {
   {
     net::io_context io;
     auto const picky = refusing(io.get_executor(), &refusals);
-    auto const ex =
-        GetParam() ? net::any_io_executor(net::make_strand(net::any_io_executor(picky))) : net::any_io_executor(picky);
+    auto const ex = GetParam() ? net::any_io_executor(net::make_strand(net::any_io_executor(picky)))
+                               : net::any_io_executor(picky);
     all.gather(io, ex, 10);
     refusals = 100;
     all.settle();
@@ -177,7 +177,8 @@ TEST(R28, asio_one_of_a_batch_that_blocks_leaves_the_others_to_other_threads) {
   std::shared_future<void> const everybody = met.get_future().share();
   all.when_resumed = [&](std::size_t i) {
     if (i + 1 == count) met.set_value();
-    EXPECT_EQ(everybody.wait_for(30s), std::future_status::ready) << "the others of the batch wait behind this one";
+    EXPECT_EQ(everybody.wait_for(30s), std::future_status::ready)
+        << "the others of the batch wait behind this one";
   };
   all.settle();
   io.restart();
@@ -190,8 +191,8 @@ TEST(R28, asio_one_of_a_batch_that_blocks_leaves_the_others_to_other_threads) {
 TEST(R28, asio_callers_of_several_executors_go_to_their_own) {
   crowd all;
   net::io_context first, second;
-  net::any_io_executor const executors[] = {net::make_strand(first), net::make_strand(first), first.get_executor(),
-                                            second.get_executor()};
+  net::any_io_executor const executors[] = {net::make_strand(first), net::make_strand(first),
+                                            first.get_executor(), second.get_executor()};
   struct local {
     static net::awaitable<void> member(crowd& c, task_ptr own, net::any_io_executor mine) {
       co_await crowd::member(c, own, nullptr);

@@ -54,7 +54,8 @@ net::awaitable<Answer> controlled_task(task_ptr task, sentinel) {
   if (task->when_invoked) task->when_invoked();
   if (task->inline_error) std::rethrow_exception(task->inline_error);
   if (task->inline_value) co_return Answer(*task->inline_value);
-  co_await net::async_initiate<net::use_awaitable_t<> const, void()>(wait_at_gate{task.get()}, net::use_awaitable);
+  co_await net::async_initiate<net::use_awaitable_t<> const, void()>(wait_at_gate{task.get()},
+                                                                     net::use_awaitable);
   if (task->obeys && task->stop_requested) throw stopped_as_asked();
   if (task->error) std::rethrow_exception(task->error);
   co_return Answer(*task->value);
@@ -95,13 +96,13 @@ struct asio_coroutine_front : asio_front_base {
 
  private:
   template <class Answer>
-  static net::awaitable<void> caller(call& c, group_type& flights, std::string key, cacheflight::run_options opts,
-                                     task_ptr task) {
+  static net::awaitable<void> caller(call& c, group_type& flights, std::string key,
+                                     cacheflight::run_options opts, task_ptr task) {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     try {
-      auto const got =
-          co_await flights.run(std::move(key), std::move(opts), controlled_task<Answer>, task, sentinel(task));
+      auto const got = co_await flights.run(std::move(key), std::move(opts), controlled_task<Answer>, task,
+                                            sentinel(task));
       if constexpr (std::is_same_v<Answer, answer>) value = got;
     } catch (...) {
       error = std::current_exception();

@@ -104,8 +104,9 @@ TEST(R28, asio_a_future_is_ready_when_the_operations_context_has_run) {
   net::io_context io;
   auto const task = make_task();
   task->inline_value = 7;
-  auto future = cacheflight::async_run(flights, io.get_executor(), "k",
-                                       std::bind_front(controlled_task<answer>, task, sentinel(task)), net::use_future);
+  auto future =
+      cacheflight::async_run(flights, io.get_executor(), "k",
+                             std::bind_front(controlled_task<answer>, task, sentinel(task)), net::use_future);
   io.run();
   ASSERT_EQ(future.wait_for(0s), std::future_status::ready);
   EXPECT_EQ(future.get()->number, 7);
@@ -143,7 +144,7 @@ TEST(R11, asio_the_slot_is_given_up_on_the_operations_executor) {
   EXPECT_TRUE(call.answered());
 }
 
-// ---- refusals -----------------------------------------------------------------------------------------------------
+// ---- refusals ---------------------------------------------------------------------------------------------
 
 template <class Executor>
 void is_tried_again(relayed& call, Executor const& of_handler, int& refusals) {
@@ -207,7 +208,8 @@ TEST(R10, asio_a_failed_call_whose_second_hop_is_refused_is_not_lost) {
                          std::bind_front(controlled_task<answer>, busy, sentinel(busy)), net::detached);
   poll(io);
   cacheflight::async_run(
-      call.flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
+      call.flights, io.get_executor(), "k",
+      std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
       net::bind_executor(refusing(other.get_executor(), &refusals), [&](std::exception_ptr e, result) {
         EXPECT_THROW(std::rethrow_exception(e), cacheflight::max_keys_error);
         ++failed;
@@ -222,9 +224,10 @@ TEST(R10, asio_a_failed_call_whose_second_hop_is_refused_is_not_lost) {
   poll(io);
 }
 
-// ---- contexts that go ---------------------------------------------------------------------------------------------
+// ---- contexts that go -------------------------------------------------------------------------------------
 
-/// When a context goes: while the caller waits, while its turn is queued for the first hop, or for the second.
+/// When a context goes: while the caller waits, while its turn is queued for the first hop, or for the
+/// second.
 enum class moment { waiting, first_hop, second_hop };
 struct hops_of_contexts : testing::TestWithParam<std::tuple<moment, bool>> {
   moment when = std::get<0>(GetParam());
@@ -250,7 +253,8 @@ struct hops_of_contexts : testing::TestWithParam<std::tuple<moment, bool>> {
 };
 using R44_hops = hops_of_contexts;
 INSTANTIATE_TEST_SUITE_P(asio, R44_hops,
-                         testing::Combine(testing::Values(moment::waiting, moment::first_hop, moment::second_hop),
+                         testing::Combine(testing::Values(moment::waiting, moment::first_hop,
+                                                          moment::second_hop),
                                           testing::Bool()));
 
 TEST_P(R44_hops, asio_when_the_operations_context_goes_the_handler_is_answered) {
@@ -323,7 +327,8 @@ TEST_P(R44_hops, asio_a_failed_call_may_lose_either_context) {
     poll(stays);
     std::optional<net::io_context> io{std::in_place}, other{std::in_place};
     cacheflight::async_run(
-        flights, io->get_executor(), "k", std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
+        flights, io->get_executor(), "k",
+        std::bind_front(controlled_task<answer>, call.task, sentinel(call.task)),
         net::bind_executor(other->get_executor(),
                            [&completed, alive](std::exception_ptr e, result) { completed += e != nullptr; }));
     if (when == moment::second_hop) poll(*io);
@@ -357,7 +362,7 @@ TEST_P(R44_hops, asio_a_handler_where_nothing_can_be_posted_goes_with_the_operat
   end();
 }
 
-// ---- executors of every kind --------------------------------------------------------------------------------------
+// ---- executors of every kind ------------------------------------------------------------------------------
 
 TEST(R28, asio_handlers_may_have_executors_of_every_kind) {
   {
@@ -405,9 +410,9 @@ TEST(R28, asio_a_handler_may_be_type_erased) {
       EXPECT_TRUE((bound ? other : io).get_executor().running_in_this_thread());
     };
     using erased = net::any_completion_handler<void(std::exception_ptr, result)>;
-    cacheflight::async_run(flights, io.get_executor(), "k",
-                           std::bind_front(controlled_task<answer>, task, sentinel(task)),
-                           bound ? erased(net::bind_executor(other.get_executor(), handler)) : erased(handler));
+    cacheflight::async_run(
+        flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
+        bound ? erased(net::bind_executor(other.get_executor(), handler)) : erased(handler));
     poll(io);
     EXPECT_EQ(got, bound ? 0 : 7);
     poll(other);

@@ -103,7 +103,7 @@ TEST(R45_offload, a_result_is_the_coroutines_alone) {
   pool.join();
 }
 
-// ---- what it answers ----------------------------------------------------------------------------------------------
+// ---- what it answers --------------------------------------------------------------------------------------
 
 void nothing() {}
 int seven() { return 7; }
@@ -141,8 +141,10 @@ TEST(R45, offload_frees_the_function_before_the_coroutine_goes_on) {
   net::io_context io;
   stepped_pool pool;
   int alive = 0, then = -1;
-  net::co_spawn(
-      io, offload(pool, [](counted) { return 1; }, counted(alive)), [&](std::exception_ptr, int) { then = alive; });
+  net::co_spawn(io,
+                offload(
+                    pool, [](counted) { return 1; }, counted(alive)),
+                [&](std::exception_ptr, int) { then = alive; });
   poll(io);
   EXPECT_EQ(alive, 1);
   poll(pool);
@@ -174,7 +176,7 @@ TEST(R45, offload_is_for_coroutines_of_other_executor_types_as_well) {
   EXPECT_EQ(got, 7);
 }
 
-// ---- cancellation -------------------------------------------------------------------------------------------------
+// ---- cancellation -----------------------------------------------------------------------------------------
 
 int until_told(cacheflight::stop_flag stop, std::latch& begun) {
   begun.count_down();
@@ -195,8 +197,8 @@ TEST(R45, offload_lasts_until_the_function_has_returned_when_the_flight_times_ou
   int got = 0;
   kept<std::shared_ptr<int const>> caller;
   net::co_spawn(io,
-                keep(flights.run("k", run_options().timeout(5ms), offloads_until_told, std::ref(pool), std::ref(begun),
-                                 std::ref(got)),
+                keep(flights.run("k", run_options().timeout(5ms), offloads_until_told, std::ref(pool),
+                                 std::ref(begun), std::ref(got)),
                      caller),
                 net::detached);
   io.run();
@@ -239,8 +241,9 @@ TEST(R45, offload_of_a_function_that_has_not_begun_when_it_is_cancelled_never_be
   int called = 0;
   std::exception_ptr error;
   bool done = false;
-  net::co_spawn(io, offload(pool, [&] { return ++called; }),
-                net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e, int) { error = e, done = true; }));
+  net::co_spawn(
+      io, offload(pool, [&] { return ++called; }),
+      net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e, int) { error = e, done = true; }));
   poll(io);
   signal.emit(net::cancellation_type::terminal);
   poll(io);
@@ -276,7 +279,7 @@ TEST(R45, offload_never_ends_the_program_nor_races_whenever_its_flight_is_cancel
   EXPECT_EQ(flights.stats().detached, 0u);
 }
 
-// ---- executors that refuse, drop, go ------------------------------------------------------------------------------
+// ---- executors that refuse, drop, go ----------------------------------------------------------------------
 
 TEST(R45, offload_throws_what_an_executor_throws_that_refuses_it) {
   net::io_context io;
@@ -308,7 +311,8 @@ TEST(R45, offload_to_a_pool_that_is_stopped_and_goes_is_answered) {
       pool.stop();
       net::any_io_executor to = pool.get_executor();
       if (strand) to = net::make_strand(pool);
-      net::co_spawn(io, keep(offload(std::move(to), [](counted) { return 7; }, counted(alive)), got), net::detached);
+      net::co_spawn(
+          io, keep(offload(std::move(to), [](counted) { return 7; }, counted(alive)), got), net::detached);
       poll(io);
       EXPECT_FALSE(got.done());
     }
@@ -352,7 +356,8 @@ TEST(R45, offload_whose_turn_is_queued_goes_with_its_context) {
   for (bool const strand : {false, true}) expect_gone_with_its_context(strand, true);
 }
 
-net::awaitable<void> offloads_for_ever(net::thread_pool& pool, std::atomic<int>& rounds, std::atomic<int>& alive) {
+net::awaitable<void> offloads_for_ever(net::thread_pool& pool, std::atomic<int>& rounds,
+                                       std::atomic<int>& alive) {
   struct here {
     explicit here(std::atomic<int>& n) : count(n) { ++count; }
     here(here const&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// How a task of Asio's is told to stop (rule 45): its stop callbacks run where it runs, and what computes polls a flag.
+// How a task of Asio's is told to stop (rule 45): its stop callbacks run where it runs, and what computes
+// polls a flag.
 
 #include "asio_fronts.hpp"
 #include "asio_refusing.hpp"
@@ -28,7 +29,8 @@ using cacheflight::run_options;
 
 /// Whether this thread is in the strand that `ex` is.
 [[nodiscard]] bool in_strand(net::any_io_executor const& ex) {
-  if (auto const* io = ex.target<net::strand<net::io_context::executor_type>>()) return io->running_in_this_thread();
+  if (auto const* io = ex.target<net::strand<net::io_context::executor_type>>())
+    return io->running_in_this_thread();
   if (auto const* pool = ex.target<net::strand<net::thread_pool::executor_type>>())
     return pool->running_in_this_thread();
   return false;
@@ -94,8 +96,8 @@ TEST(R45, asio_a_stop_callback_runs_where_its_task_runs_whoever_cancels) {
   unguarded own{&begun}, leaders{&begun}, named{&begun};
   net::co_spawn(threads, await_busy(flights, "own", {}, own), net::detached);
   net::co_spawn(net::make_strand(threads), await_busy(flights, "leader's", {}, leaders), net::detached);
-  cacheflight::async_run(flights, net::system_executor(), "named", cacheflight::on(net::make_strand(threads), busy),
-                         std::ref(named), net::detached);
+  cacheflight::async_run(flights, net::system_executor(), "named",
+                         cacheflight::on(net::make_strand(threads), busy), std::ref(named), net::detached);
   begun.wait();
   EXPECT_TRUE(flights.cancel("own"));
   flights.clear();
@@ -107,8 +109,9 @@ TEST(R45, asio_a_stop_callback_runs_where_its_task_runs_whoever_cancels) {
   EXPECT_EQ(flights.stats().cancelled, 3u);
 }
 
-net::awaitable<int, net::io_context::executor_type> on_a_plain_executor(std::stop_token stop, net::io_context& io,
-                                                                        bool& stopped, bool& aborted) {
+net::awaitable<int, net::io_context::executor_type> on_a_plain_executor(std::stop_token stop,
+                                                                        net::io_context& io, bool& stopped,
+                                                                        bool& aborted) {
   std::stop_callback const note(stop, [&] { stopped = io.get_executor().running_in_this_thread(); });
   net::basic_waitable_timer<std::chrono::steady_clock, net::wait_traits<std::chrono::steady_clock>,
                             net::io_context::executor_type>
@@ -125,8 +128,9 @@ TEST(R45, asio_where_nothing_can_serialize_only_the_token_is_used_and_on_the_tas
   cacheflight::group flights;
   net::io_context io;
   bool stopped = false, aborted = false, done = false;
-  cacheflight::async_run(flights, io.get_executor(), "k", on_a_plain_executor, std::ref(io), std::ref(stopped),
-                         std::ref(aborted), [&](std::exception_ptr e, std::shared_ptr<int const>) { done = !!e; });
+  cacheflight::async_run(flights, io.get_executor(), "k", on_a_plain_executor, std::ref(io),
+                         std::ref(stopped), std::ref(aborted),
+                         [&](std::exception_ptr e, std::shared_ptr<int const>) { done = !!e; });
   poll(io);
   flights.cancel("k");
   EXPECT_FALSE(stopped);
@@ -169,7 +173,8 @@ TEST(R45, asio_a_refused_stop_request_is_tried_again_where_the_task_runs) {
   }
 }
 
-net::awaitable<int> notes_strand(net::strand<net::io_context::executor_type> connection, bool& on_connections) {
+net::awaitable<int> notes_strand(net::strand<net::io_context::executor_type> connection,
+                                 bool& on_connections) {
   auto const ex = co_await net::this_coro::executor;
   co_await net::post(ex, net::use_awaitable);  // it began inside the starting call
   EXPECT_TRUE(in_strand(ex));
@@ -182,9 +187,11 @@ TEST(R45, asio_a_task_runs_on_its_leaders_strand_or_on_one_of_its_own) {
   net::io_context io;
   auto const connection = net::make_strand(io);
   bool led_on_strand = false, led_on_context = true, on_context = true;
-  net::co_spawn(connection, flights.run("a", notes_strand, connection, std::ref(led_on_strand)), net::detached);
+  net::co_spawn(connection, flights.run("a", notes_strand, connection, std::ref(led_on_strand)),
+                net::detached);
   net::co_spawn(io, flights.run("b", notes_strand, connection, std::ref(led_on_context)), net::detached);
-  net::co_spawn(connection, flights.run("c", cacheflight::on(io, notes_strand), connection, std::ref(on_context)),
+  net::co_spawn(connection,
+                flights.run("c", cacheflight::on(io, notes_strand), connection, std::ref(on_context)),
                 net::detached);
   poll(io);
   EXPECT_TRUE(led_on_strand);
@@ -193,9 +200,10 @@ TEST(R45, asio_a_task_runs_on_its_leaders_strand_or_on_one_of_its_own) {
   EXPECT_EQ(flights.stats().resolved, 3u);
 }
 
-// ---- a task that computes -----------------------------------------------------------------------------------------
+// ---- a task that computes ---------------------------------------------------------------------------------
 
-net::awaitable<int> computes(cacheflight::stop_flag stop, std::function<void()> meanwhile, bool& before, bool& after) {
+net::awaitable<int> computes(cacheflight::stop_flag stop, std::function<void()> meanwhile, bool& before,
+                             bool& after) {
   before = stop.stop_requested();
   meanwhile();
   after = stop.stop_requested();

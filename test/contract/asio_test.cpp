@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// What the contract means in Asio's own terms: executors, slots, contexts. The scenarios that every front shares are in
-// contract_test.cpp.
+// What the contract means in Asio's own terms: executors, slots, contexts. The scenarios that every front
+// shares are in contract_test.cpp.
 
 #include "asio_fronts.hpp"
 #include "asio_refusing.hpp"
@@ -35,18 +35,20 @@ struct handler_call : call {
   net::cancellation_signal cancel;
 
   template <class Executor>
-  void start(manual_group& flights, Executor const& ex, std::string key, task_ptr task, run_options opts = {}) {
+  void start(manual_group& flights, Executor const& ex, std::string key, task_ptr task,
+             run_options opts = {}) {
     start_on(flights, ex, ex, std::move(key), std::move(task), std::move(opts));
   }
   template <class Executor, class TaskExecutor>
-  void start_on(manual_group& flights, Executor const& ex, TaskExecutor const& task_ex, std::string key, task_ptr task,
-                run_options opts = {}) {
+  void start_on(manual_group& flights, Executor const& ex, TaskExecutor const& task_ex, std::string key,
+                task_ptr task, run_options opts = {}) {
     auto handler = [this](std::exception_ptr e, std::shared_ptr<answer const> v) {
       complete(std::move(v), std::move(e));
     };
-    cacheflight::async_run(flights, ex, std::move(key), std::move(opts),
-                           cacheflight::on(task_ex, std::bind_front(controlled_task<answer>, task, sentinel(task))),
-                           net::bind_cancellation_slot(cancel.slot(), std::move(handler)));
+    cacheflight::async_run(
+        flights, ex, std::move(key), std::move(opts),
+        cacheflight::on(task_ex, std::bind_front(controlled_task<answer>, task, sentinel(task))),
+        net::bind_cancellation_slot(cancel.slot(), std::move(handler)));
   }
 };
 
@@ -67,7 +69,8 @@ TEST(R09, asio_a_context_destroyed_with_the_task_abandons_the_flight_for_callers
     ASSERT_EQ(task->invoked, 1);
     elsewhere.start(flights, other.get_executor(), "k", make_task());
     poll(other);
-    task->open_gate = nullptr;  // the gate is this test's; Asio's own operations are destroyed by their context
+    task->open_gate =
+        nullptr;  // the gate is this test's; Asio's own operations are destroyed by their context
   }
   poll(other);
   EXPECT_TRUE(elsewhere.failed_with<cacheflight::abandoned_error>());
@@ -223,11 +226,12 @@ TEST(R14, asio_a_cancelled_caller_gets_operation_aborted_in_a_type_of_its_own) {
   }
 }
 
-net::awaitable<void> cancelled_before(manual_group& flights, task_ptr task, bool throws, std::exception_ptr& error,
-                                      int& got) {
+net::awaitable<void> cancelled_before(manual_group& flights, task_ptr task, bool throws,
+                                      std::exception_ptr& error, int& got) {
   (void)co_await net::this_coro::throw_if_cancelled(false);
   net::steady_timer timer(co_await net::this_coro::executor, 1h);
-  (void)co_await timer.async_wait(net::as_tuple(net::use_awaitable));  // ends when this coroutine is cancelled
+  (void)co_await timer.async_wait(
+      net::as_tuple(net::use_awaitable));  // ends when this coroutine is cancelled
   (void)co_await net::this_coro::throw_if_cancelled(throws);
   try {
     got = (co_await flights.run("k", controlled_task<answer>, task, sentinel(task)))->number;
@@ -270,7 +274,9 @@ TEST(R16, asio_a_task_is_told_through_its_stop_token_and_through_its_cancellatio
   manual_group flights;
   net::io_context io;
   auto const task = make_task();
-  auto const with_token = [task](std::stop_token token) { return takes_token(std::move(token), task, sentinel(task)); };
+  auto const with_token = [task](std::stop_token token) {
+    return takes_token(std::move(token), task, sentinel(task));
+  };
   bool done = false;
   cacheflight::async_run(flights, io.get_executor(), "k", with_token,
                          [&](std::exception_ptr, std::shared_ptr<answer const>) { done = true; });
@@ -375,14 +381,15 @@ TEST(R30, asio_a_waiting_call_keeps_its_context_running) {
   net::io_context io;
   std::promise<void> may_answer;
   bool done = false;
-  cacheflight::async_run(flights, io.get_executor(), "k",
-                         cacheflight::on(pool.get_executor(), std::bind_front(
-                                                                  [](std::future<void> gate) -> net::awaitable<int> {
-                                                                    gate.wait();
-                                                                    co_return 7;
-                                                                  },
-                                                                  may_answer.get_future())),
-                         [&](std::exception_ptr, std::shared_ptr<int const> v) { done = *v == 7; });
+  cacheflight::async_run(
+      flights, io.get_executor(), "k",
+      cacheflight::on(pool.get_executor(), std::bind_front(
+                                               [](std::future<void> gate) -> net::awaitable<int> {
+                                                 gate.wait();
+                                                 co_return 7;
+                                               },
+                                               may_answer.get_future())),
+      [&](std::exception_ptr, std::shared_ptr<int const> v) { done = *v == 7; });
   EXPECT_EQ(io.poll(), 0u);
   EXPECT_FALSE(io.stopped()) << "out of work while a caller waits";
   may_answer.set_value();
@@ -424,14 +431,15 @@ TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its
   task->when_invoked = [&] { EXPECT_TRUE(work.get_executor().running_in_this_thread()); };
   bool done = false;
   struct local {
-    static net::awaitable<void> caller(cacheflight::group& g, net::any_io_executor where, net::any_io_executor mine,
-                                       task_ptr t, bool& finished) {
+    static net::awaitable<void> caller(cacheflight::group& g, net::any_io_executor where,
+                                       net::any_io_executor mine, task_ptr t, bool& finished) {
       auto const got = co_await g.run("k", cacheflight::on(where, controlled_task<answer>), t, sentinel(t));
       EXPECT_TRUE(mine == co_await net::this_coro::executor);
       finished = got->number == 7;
     }
   };
-  net::co_spawn(io, local::caller(flights, work.get_executor(), io.get_executor(), task, done), net::detached);
+  net::co_spawn(io, local::caller(flights, work.get_executor(), io.get_executor(), task, done),
+                net::detached);
   poll(io);
   EXPECT_EQ(task->invoked, 0);
   poll(work);
@@ -440,7 +448,7 @@ TEST(R01, asio_the_task_runs_on_the_named_executor_and_the_caller_resumes_on_its
   EXPECT_TRUE(done);
 }
 
-// ---- strands, whose inner executor refuses ------------------------------------------------------------------------
+// ---- strands, whose inner executor refuses ----------------------------------------------------------------
 
 TEST(R10, asio_a_hand_over_to_a_strand_that_is_refused_does_not_wedge_the_strand) {
   manual_group flights;
@@ -479,8 +487,8 @@ TEST(R16, asio_a_refused_stop_request_reaches_the_task_later) {
   for (bool const on_strand : {false, true}) {
     auto const task = make_task();
     handler_call c;
-    c.start_on(flights, io.get_executor(), on_strand ? net::any_io_executor(net::make_strand(picky)) : picky, "k",
-               task);
+    c.start_on(flights, io.get_executor(), on_strand ? net::any_io_executor(net::make_strand(picky)) : picky,
+               "k", task);
     poll(io);
     ASSERT_EQ(task->invoked, 1);
     refusals = 1;
@@ -497,7 +505,7 @@ TEST(R16, asio_a_refused_stop_request_reaches_the_task_later) {
   }
 }
 
-// ---- contexts that go ---------------------------------------------------------------------------------------------
+// ---- contexts that go -------------------------------------------------------------------------------------
 
 TEST(R30, asio_a_handler_elsewhere_outlives_the_context_that_the_call_was_made_on) {
   manual_group flights;
@@ -508,8 +516,9 @@ TEST(R30, asio_a_handler_elsewhere_outlives_the_context_that_the_call_was_made_o
     net::io_context io;
     cacheflight::async_run(
         flights, io.get_executor(), "k", std::bind_front(controlled_task<answer>, task, sentinel(task)),
-        net::bind_executor(other.get_executor(),
-                           [&](std::exception_ptr e, std::shared_ptr<answer const>) { done = e != nullptr; }));
+        net::bind_executor(other.get_executor(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
+          done = e != nullptr;
+        }));
   }
   poll(other);
   EXPECT_TRUE(done);
@@ -579,7 +588,7 @@ TEST(R29, asio_a_cancellation_from_inside_the_end_of_the_call_is_harmless) {
   EXPECT_EQ(a.value->number, 7);
 }
 
-// ---- tasks of flights that are over -------------------------------------------------------------------------------
+// ---- tasks of flights that are over -----------------------------------------------------------------------
 
 /// A task that is counted as soon as its function is called, before its coroutine runs.
 struct counted_task {
@@ -615,11 +624,12 @@ TEST(R34, asio_a_task_that_is_still_queued_when_its_flight_ends_never_begins) {
       net::io_context io, busy;
       net::cancellation_signal cancel;
       int called = 0, completed = 0;
-      cacheflight::async_run(
-          flights, io.get_executor(), "k", run_options().timeout(1s),
-          cacheflight::on(place(busy), counted_task{&called}),
-          net::bind_cancellation_slot(
-              cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) { completed += e != nullptr; }));
+      cacheflight::async_run(flights, io.get_executor(), "k", run_options().timeout(1s),
+                             cacheflight::on(place(busy), counted_task{&called}),
+                             net::bind_cancellation_slot(
+                                 cancel.slot(), [&](std::exception_ptr e, std::shared_ptr<answer const>) {
+                                   completed += e != nullptr;
+                                 }));
       end(flights, cancel);
       poll(io);
       EXPECT_EQ(completed, 1);
@@ -648,7 +658,8 @@ TEST(R34, asio_a_queued_task_that_nothing_can_serialize_never_begins_either) {
   EXPECT_EQ(flights.stats().detached, 0u);
 }
 
-net::awaitable<void> run_counted(manual_group& flights, std::stop_token token, int& called, std::exception_ptr& error) {
+net::awaitable<void> run_counted(manual_group& flights, std::stop_token token, int& called,
+                                 std::exception_ptr& error) {
   try {
     (void)co_await flights.run("k", run_options().stop_token(token), counted_task{&called});
   } catch (...) {
@@ -681,7 +692,7 @@ TEST(R34, asio_a_caller_that_was_stopped_before_its_call_starts_no_task) {
   }
 }
 
-// ---- calls made while their context goes --------------------------------------------------------------------------
+// ---- calls made while their context goes ------------------------------------------------------------------
 
 struct at_exit {
   std::function<void(net::any_io_executor const&)> call;
@@ -706,7 +717,8 @@ net::awaitable<answer> waits_a_while() {
   co_return answer(1);
 }
 
-using last_call = std::function<void(manual_group&, net::any_io_executor const&, net::any_io_executor const& task_ex)>;
+using last_call =
+    std::function<void(manual_group&, net::any_io_executor const&, net::any_io_executor const& task_ex)>;
 last_call const last_calls[] = {
     [](manual_group& flights, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
       cacheflight::async_run(flights, ex, "k", cacheflight::on(task_ex, waits_a_while),
@@ -717,14 +729,17 @@ last_call const last_calls[] = {
     },
 };
 
-/// Whether the context has met the library before, where the connection lives, where the last call's task would run.
+/// Whether the context has met the library before, where the connection lives, where the last call's task
+/// would run.
 struct going : testing::TestWithParam<std::tuple<bool, std::size_t, bool>> {
 #ifdef _WIN32
   void SetUp() override {
-    if (!std::get<0>(GetParam())) GTEST_SKIP() << "a context that meets the library there waits for the call's flight";
+    if (!std::get<0>(GetParam()))
+      GTEST_SKIP() << "a context that meets the library there waits for the call's flight";
   }
 #endif
-  void leave_a_connection(manual_group& flights, net::io_context& io, net::io_context& work, last_call const& call) {
+  void leave_a_connection(manual_group& flights, net::io_context& io, net::io_context& work,
+                          last_call const& call) {
     auto const [known, place, task_elsewhere] = GetParam();
     if (known) {
       handler_call before;
@@ -735,11 +750,12 @@ struct going : testing::TestWithParam<std::tuple<bool, std::size_t, bool>> {
       EXPECT_TRUE(before.done());
     }
     net::any_io_executor const work_ex = work.get_executor();
-    net::co_spawn(places[place](io),
-                  connection([&flights, call, work_ex, elsewhere = task_elsewhere](net::any_io_executor const& ex) {
-                    call(flights, ex, elsewhere ? work_ex : ex);
-                  }),
-                  net::detached);
+    net::co_spawn(
+        places[place](io),
+        connection([&flights, call, work_ex, elsewhere = task_elsewhere](net::any_io_executor const& ex) {
+          call(flights, ex, elsewhere ? work_ex : ex);
+        }),
+        net::detached);
     poll(io);
   }
 };
@@ -793,8 +809,10 @@ TEST_P(R44, asio_a_call_made_while_its_context_goes_answers_a_handler_elsewhere)
   manual_group flights;
   net::io_context work;
   std::future<std::shared_ptr<answer const>> answered;
-  last_call const call = [&](manual_group& group, net::any_io_executor const& ex, net::any_io_executor const& task_ex) {
-    answered = cacheflight::async_run(group, ex, "k", cacheflight::on(task_ex, waits_a_while), net::use_future);
+  last_call const call = [&](manual_group& group, net::any_io_executor const& ex,
+                             net::any_io_executor const& task_ex) {
+    answered =
+        cacheflight::async_run(group, ex, "k", cacheflight::on(task_ex, waits_a_while), net::use_future);
   };
   {
     net::io_context io;
@@ -830,7 +848,7 @@ TEST_P(R44, asio_a_context_at_the_address_of_one_that_got_a_last_call_is_a_new_o
   }
 }
 
-// ---- result types -------------------------------------------------------------------------------------------------
+// ---- result types -----------------------------------------------------------------------------------------
 
 net::awaitable<void> yields_nothing(task_ptr task, sentinel) {
   ++task->invoked;
@@ -845,8 +863,8 @@ TEST(R08, asio_void_and_a_pointer_to_void_are_different_types) {
   net::io_context io;
   auto const task = make_task();
   bool refused = false;
-  cacheflight::async_run(flights, io.get_executor(), "k", std::bind_front(yields_nothing, task, sentinel(task)),
-                         [](std::exception_ptr) {});
+  cacheflight::async_run(flights, io.get_executor(), "k",
+                         std::bind_front(yields_nothing, task, sentinel(task)), [](std::exception_ptr) {});
   cacheflight::async_run(flights, io.get_executor(), "k", yields_void_pointer,
                          [&](std::exception_ptr e, std::shared_ptr<void const>) { refused = e != nullptr; });
   poll(io);
@@ -860,7 +878,8 @@ TEST(R06, asio_arrays_are_shared_as_they_are) {
   cacheflight::group flights;
   net::io_context io;
   int sum = 0;
-  cacheflight::async_run(flights, net::make_strand(net::any_io_executor(io.get_executor())), "k", yields_array,
+  cacheflight::async_run(flights, net::make_strand(net::any_io_executor(io.get_executor())), "k",
+                         yields_array,
                          [&](std::exception_ptr, std::shared_ptr<int const[]> a) { sum = a[0] + a[1]; });
   poll(io);
   EXPECT_EQ(sum, 6);

@@ -6,8 +6,8 @@
 
 namespace cacheflight_test {
 
-using fronts =
-    testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front, callback_front, sender_front>;
+using fronts = testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front,
+                              callback_front, sender_front>;
 
 }  // namespace cacheflight_test
 

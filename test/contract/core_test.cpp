@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Rules, or parts of rules, that only the core's own steps can show: between two steps of a front, or on two threads.
+// Rules, or parts of rules, that only the core's own steps can show: between two steps of a front, or on two
+// threads.
 
 #include "hand_front.hpp"
 #include <cacheflight/callback.hpp>
@@ -30,7 +31,9 @@ std::atomic<int> aligned_blocks{0};
 void* aligned_block(std::size_t to, std::size_t size) { return _aligned_malloc(size, to); }
 void release(void* block) { _aligned_free(block); }
 #else
-void* aligned_block(std::size_t to, std::size_t size) { return std::aligned_alloc(to, (size + to - 1) / to * to); }
+void* aligned_block(std::size_t to, std::size_t size) {
+  return std::aligned_alloc(to, (size + to - 1) / to * to);
+}
 void release(void* block) { std::free(block); }
 #endif
 }  // namespace
@@ -60,8 +63,8 @@ using core_type = hand_front::core_type;
 TEST(R39_DeathTest, an_event_that_is_shut_down_ends_the_program) {
   EXPECT_DEATH(
       {
-        manual_group flights{
-            options().on_event([](cacheflight::event const&) { throw boost::context::detail::forced_unwind(); })};
+        manual_group flights{options().on_event(
+            [](cacheflight::event const&) { throw boost::context::detail::forced_unwind(); })};
         hand_front().run(flights, "k", {}, make_task());
       },
       "terminat");
@@ -264,7 +267,7 @@ TEST(R29, a_resumed_waiter_may_destroy_others_that_are_settled_and_not_resumed_y
   EXPECT_EQ(front.calls.size(), 1u);
 }
 
-// ---- rule 26 on two threads ---------------------------------------------------------------------------------------
+// ---- rule 26 on two threads -------------------------------------------------------------------------------
 
 TEST(R26, nobody_blocks_for_a_callback_and_its_thread_delivers_the_last_event_and_releases_the_waiters) {
   std::latch in_hit(1), may_return(1);
@@ -329,8 +332,8 @@ TEST(R26, a_task_is_asked_to_stop_at_once_even_while_an_event_is_being_delivered
   EXPECT_TRUE(joining.calls[0]->failed_with<cacheflight::cancelled_error>());
 }
 
-// A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it must not
-// touch it again.
+// A flight that is closed while another thread delivers one of its events is that thread's: whoever closed it
+// must not touch it again.
 TEST(R35, who_is_cancelled_is_answered_while_another_thread_is_in_an_event_of_the_flight) {
   for (bool const by_clear : {false, true}) {
     std::latch in_hit(1), may_return(1);
@@ -423,7 +426,8 @@ TEST(R30, a_callback_may_destroy_the_group_that_clears) {
   }));
   hand_front front;
   std::vector<task_ptr> tasks;
-  for (int i = 0; i < 10; ++i) front.run(*flights, "k" + std::to_string(i), {}, tasks.emplace_back(make_task()));
+  for (int i = 0; i < 10; ++i)
+    front.run(*flights, "k" + std::to_string(i), {}, tasks.emplace_back(make_task()));
   flights->clear();
   front.pump();
   for (auto const& c : front.calls) EXPECT_TRUE(c->failed_with<cacheflight::cancelled_error>());
@@ -434,9 +438,10 @@ TEST(R30, a_callback_may_destroy_the_group_that_clears) {
   }
 }
 
-// ---- rules 1 and 21 on several threads ----------------------------------------------------------------------------
+// ---- rules 1 and 21 on several threads --------------------------------------------------------------------
 
-/// A barrier of which the thread sanitizer sees everything: libc++'s is in its library, which is not instrumented.
+/// A barrier of which the thread sanitizer sees everything: libc++'s is in its library, which is not
+/// instrumented.
 class rendezvous {
  public:
   explicit rendezvous(int threads) : threads_(threads) {}
@@ -550,7 +555,7 @@ TEST(R21, a_place_is_free_for_the_next_as_soon_as_a_flight_is_decided) {
   front.pump();
 }
 
-// ---- rule 31: what fails before a flight is visible fails alone ---------------------------------------------------
+// ---- rule 31: what fails before a flight is visible fails alone -------------------------------------------
 
 struct moody_key {
   int id = 0;
@@ -620,7 +625,8 @@ TEST(R31, hash_equality_and_building_fail_the_call_alone_and_the_books_balance) 
   ASSERT_EQ(enter(flights, 1, other), cd::admission::joined);
   core_type::settle(*flight, cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
   EXPECT_EQ(flights.stats().resolved, 1u);
-  EXPECT_FALSE(moody_key::copied_under_lock) << "keys that are not std::string are built outside of locks (rule 5)";
+  EXPECT_FALSE(moody_key::copied_under_lock)
+      << "keys that are not std::string are built outside of locks (rule 5)";
 }
 
 TEST(R23, who_settles_a_flight_in_which_it_is_alone_goes_on_after_the_last_event) {
@@ -681,7 +687,8 @@ struct ready_call final : cd::waiter<manual_platform> {
 cd::entry enter_ready(moody_group& flights, ready_call& c, run_options opts = {}) {
   moody_key key = 1;
   return cd::access::enter_suspended(
-      flights, key, c, opts, typeid(answer), [](moody_key& k) { return new moody_flight(std::move(k)); }, true);
+      flights, key, c, opts, typeid(answer), [](moody_key& k) { return new moody_flight(std::move(k)); },
+      true);
 }
 
 TEST(R29, callers_that_are_ready_to_suspend_are_armed_as_they_enter) {
@@ -734,7 +741,9 @@ TEST(R29, a_caller_that_is_ready_to_suspend_and_left_within_its_own_event_is_not
   EXPECT_EQ(leader.turns, 1);
 }
 
-TEST(R29, a_caller_that_is_ready_to_suspend_and_whose_flight_ends_within_its_own_event_is_armed_and_given_its_turn) {
+TEST(
+    R29,
+    a_caller_that_is_ready_to_suspend_and_whose_flight_ends_within_its_own_event_is_armed_and_given_its_turn) {
   ready_call leader, joiner;
   moody_group flights(cacheflight::options().on_event([&](cacheflight::event const& e) {
     if (e.type != cacheflight::event_type::hit) return;
@@ -747,7 +756,8 @@ TEST(R29, a_caller_that_is_ready_to_suspend_and_whose_flight_ends_within_its_own
   EXPECT_EQ(joiner.turns, 1);
 }
 
-// Something happens where another thread could step in: before a lock is taken, or after a caller was released.
+// Something happens where another thread could step in: before a lock is taken, or after a caller was
+// released.
 struct interrupted_mutex : checked_mutex {
   void lock() {
     if (before) std::exchange(before, nullptr)();
@@ -804,7 +814,8 @@ TEST(R29, a_caller_that_has_not_suspended_may_be_gone_as_soon_as_it_is_released)
     c.reset();
   };
   interrupted_platform::released = [&] { go_on(first), go_on(last); };
-  interrupted_core::settle(*suspended.joined(), cd::cause::resolved, std::make_shared<answer const>(1), nullptr);
+  interrupted_core::settle(*suspended.joined(), cd::cause::resolved, std::make_shared<answer const>(1),
+                           nullptr);
   interrupted_platform::released = nullptr;
   EXPECT_FALSE(first || last);
   EXPECT_EQ(suspended.turns, 1);
@@ -824,7 +835,8 @@ TEST(R27, snapshot_of_a_flight_that_ends_between_its_look_and_the_lock_is_empty)
 
 TEST(R24, the_duration_of_a_call_with_a_limit_counts_from_the_call) {
   std::chrono::nanoseconds took{};
-  moody_group flights(cacheflight::options().on_event([&](cacheflight::event const& e) { took = e.duration; }));
+  moody_group flights(
+      cacheflight::options().on_event([&](cacheflight::event const& e) { took = e.duration; }));
   ready_call c;
   moody_key key = 1;
   (void)cd::access::enter_suspended(
@@ -871,10 +883,11 @@ TEST(R31, a_flight_that_lost_the_race_to_be_first_joins_and_its_copy_is_destroye
   moody_call first, second;
   run_options opts;
   moody_key key(1);
-  auto const answer_of_second = cd::access::enter(flights, key, second, opts, typeid(answer), [&](moody_key& k) {
-    EXPECT_EQ(enter(flights, 1, first), cd::admission::leads);
-    return new moody_flight(std::move(k));
-  });
+  auto const answer_of_second =
+      cd::access::enter(flights, key, second, opts, typeid(answer), [&](moody_key& k) {
+        EXPECT_EQ(enter(flights, 1, first), cd::admission::leads);
+        return new moody_flight(std::move(k));
+      });
   EXPECT_EQ(answer_of_second, cd::admission::joined);
   EXPECT_EQ(first.joined(), second.joined());
   auto* const flight = first.joined();
@@ -922,9 +935,11 @@ TEST(R05, deadlines_join_leave_and_settle_run_no_user_code_under_the_lock) {
   moody_key::throw_on_hash = moody_key::throw_on_equal = 0;
 }
 
-// ---- between the steps: each of these fails on a mutant of the core that nothing else noticed ------------------------
+// ---- between the steps: each of these fails on a mutant of the core that nothing else noticed -------------
 
-TEST(R13, waiters_of_a_flight_whose_task_has_not_started_are_released_at_once_and_the_task_is_asked_when_it_can_be) {
+TEST(
+    R13,
+    waiters_of_a_flight_whose_task_has_not_started_are_released_at_once_and_the_task_is_asked_when_it_can_be) {
   manual_group flights;
   half_entered leader;
   auto const task = make_task();
@@ -1267,8 +1282,8 @@ TEST(R33, a_stop_request_that_was_refused_is_left_to_helpers) {
 TEST(R40, what_was_left_to_helpers_is_done_when_the_group_goes) {
   int events = 0;
   std::optional<manual_group> flights;
-  flights.emplace(
-      options().on_event([&](cacheflight::event const& e) { events += e.type == event_type::task_timed_out; }));
+  flights.emplace(options().on_event(
+      [&](cacheflight::event const& e) { events += e.type == event_type::task_timed_out; }));
   hand_front front;
   auto const task = make_task();
   front.run(*flights, "k", run_options().timeout(1s), task);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The coroutine front without a scheduler: who resumes whom, frames that are destroyed, stacks that do not grow. Then
-// callbacks and senders in the same respects.
+// The coroutine front without a scheduler: who resumes whom, frames that are destroyed, stacks that do not
+// grow. Then callbacks and senders in the same respects.
 
 #include "std_fronts.hpp"
 #include <cacheflight/asio.hpp>
@@ -44,7 +44,8 @@ template <class Group>
 owned wait_for(Group& flights, std::string key, run_options opts, task_ptr task, outcome& out,
                std::function<void()> then = {}) {
   try {
-    auto const got = co_await flights.run(std::move(key), std::move(opts), lazy_task<answer>, task, sentinel(task));
+    auto const got =
+        co_await flights.run(std::move(key), std::move(opts), lazy_task<answer>, task, sentinel(task));
     out.number = got->number;
   } catch (...) {
     out.error = std::current_exception();
@@ -95,8 +96,9 @@ TEST(R28, coroutine_a_waiter_resumes_where_its_scheduler_says) {
   cacheflight::group flights;
   std::optional<cacheflight::completion<answer>> done;
   // Led by a callback-style task; the coroutine's scheduler is a thread of its own.
-  flights.start("k",
-                cacheflight::answering<answer>([&](cacheflight::completion<answer> d) { done.emplace(std::move(d)); }),
+  flights.start("k", cacheflight::answering<answer>([&](cacheflight::completion<answer> d) {
+                  done.emplace(std::move(d));
+                }),
                 [](std::exception_ptr, std::shared_ptr<answer const>) {});
   struct local {
     static eager wait(cacheflight::group& g, std::thread& where, std::thread::id& resumed) {
@@ -119,7 +121,8 @@ TEST(R29, coroutine_a_frame_destroyed_while_suspended_has_left) {
   manual_group flights;
   auto const task = make_task();
   outcome a, b;
-  owned const leader = wait_for(flights, "k", {}, task, a), joiner = wait_for(flights, "k", {}, make_task(), b);
+  owned const leader = wait_for(flights, "k", {}, task, a),
+              joiner = wait_for(flights, "k", {}, make_task(), b);
   leader.handle.destroy();
   EXPECT_EQ(flights.stats().waiters, 1u);
   EXPECT_FALSE(task->stop_requested);
@@ -191,8 +194,8 @@ TEST(R29, coroutine_a_leader_destroyed_by_what_its_own_start_released) {
       if (leader.handle) leader.handle.destroy(), destroyed = true;
     });
   };
-  // The handle is known only when the coroutine has suspended or run on; so this leader is never destroyed here, and
-  // goes on at once.
+  // The handle is known only when the coroutine has suspended or run on; so this leader is never destroyed
+  // here, and goes on at once.
   leader = wait_for(flights, "k", {}, task, leader_out);
   EXPECT_EQ(leader_out.number, 7);
   EXPECT_EQ(joiner_out.number, 7);
@@ -213,7 +216,8 @@ eager be_destroyed(manual_group& flights, std::string key, run_options opts, std
 }
 
 TEST(R29, coroutine_one_that_is_destroyed_before_it_has_suspended_does_not_go_on) {
-  // Within the call, its own event ends a flight, whose waiter then destroys it: of a joiner, and of a call that fails.
+  // Within the call, its own event ends a flight, whose waiter then destroys it: of a joiner, and of a call
+  // that fails.
   for (bool const fails : {false, true}) {
     manual_group* group = nullptr;
     manual_group flights(options().max_keys(1).on_event([&](cacheflight::event const& e) {
@@ -268,8 +272,8 @@ eager await_seven(cacheflight::group& flights, int& got) {
   got = *value;
 }
 
-// The joiner is armed by the step that ends the delivery of its hit, and given its turn before it has returned to be
-// suspended.
+// The joiner is armed by the step that ends the delivery of its hit, and given its turn before it has
+// returned to be suspended.
 TEST(R26, coroutine_a_joiner_whose_hit_ends_the_flight_goes_on) {
   std::optional<cacheflight::completion<int>> done;
   std::stop_source leader;
@@ -282,7 +286,9 @@ TEST(R26, coroutine_a_joiner_whose_hit_ends_the_flight_goes_on) {
   flights.start(
       "k", run_options().stop_token(leader.get_token()),
       cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
-      [&](std::exception_ptr e, std::shared_ptr<int const>) { left += is<cacheflight::caller_stopped_error>(e); });
+      [&](std::exception_ptr e, std::shared_ptr<int const>) {
+        left += is<cacheflight::caller_stopped_error>(e);
+      });
   await_seven(flights, got);
   EXPECT_EQ(left, 1);
   EXPECT_EQ(got, 7);
@@ -321,15 +327,16 @@ TEST(R31, coroutine_errors_of_the_call_are_thrown_where_it_is_awaited) {
   two.handle.destroy();
 }
 
-// ---- callbacks ----------------------------------------------------------------------------------------------------
+// ---- callbacks --------------------------------------------------------------------------------------------
 
 TEST(R28, callback_without_a_scheduler_is_called_by_the_thread_that_ends_the_wait) {
   cacheflight::group flights;
   std::optional<cacheflight::completion<int>> done;
   int got = 0;
   auto const callback = [&](std::exception_ptr, std::shared_ptr<int const> v) { got += *v; };
-  flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
-                callback);
+  flights.start(
+      "k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+      callback);
   flights.start("k", [] { return 9; }, callback);
   EXPECT_EQ(got, 0);
   EXPECT_TRUE(done->set_value(4));
@@ -346,8 +353,9 @@ TEST(R25, callback_that_throws_is_counted_and_changes_nothing) {
     flights.start("k", [] { return 0; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
     return 5;
   };
-  flights.start("k", task,
-                [](std::exception_ptr, std::shared_ptr<int const>) { throw std::runtime_error("from a callback"); });
+  flights.start("k", task, [](std::exception_ptr, std::shared_ptr<int const>) {
+    throw std::runtime_error("from a callback");
+  });
   EXPECT_EQ(got, 5);
   EXPECT_EQ(flights.stats().callback_failures, 1u);
   EXPECT_EQ(flights.stats().resolved, 1u);
@@ -359,8 +367,9 @@ TEST(R09, callback_style_tasks_that_throw_or_drop_their_completion) {
   auto const callback = [&](std::exception_ptr e) { error = e; };
   flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) {}), callback);
   EXPECT_TRUE(is<cacheflight::abandoned_error>(error));
-  flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void>) { throw std::logic_error("x"); }),
-                callback);
+  flights.start(
+      "k", cacheflight::answering<void>([](cacheflight::completion<void>) { throw std::logic_error("x"); }),
+      callback);
   EXPECT_TRUE(is<std::logic_error>(error));
   flights.start("k", cacheflight::answering<void>([](cacheflight::completion<void> d) {
                   d.set_value();
@@ -385,8 +394,9 @@ TEST(R09, callback_completion_outlives_the_group) {
   std::exception_ptr error;
   {
     cacheflight::group flights;
-    flights.start("k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
-                  [&](std::exception_ptr e, std::shared_ptr<int const>) { error = e; });
+    flights.start(
+        "k", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+        [&](std::exception_ptr e, std::shared_ptr<int const>) { error = e; });
   }
   EXPECT_TRUE(is<cacheflight::cancelled_error>(error));
   EXPECT_TRUE(done->stop_requested());
@@ -399,8 +409,9 @@ TEST(R09, callback_whose_executor_runs_the_task_at_once) {
   int answers = 0;
   auto const at_once = [](cacheflight::work w) { w(); };
   for (int i = 0; i < 10; ++i) {
-    flights.start("k", cacheflight::on(at_once, [i] { return i; }),
-                  [&, i](std::exception_ptr, std::shared_ptr<int const> got) { answers += got && *got == i; });
+    flights.start(
+        "k", cacheflight::on(at_once, [i] { return i; }),
+        [&, i](std::exception_ptr, std::shared_ptr<int const> got) { answers += got && *got == i; });
   }
   EXPECT_EQ(answers, 10);
   EXPECT_EQ(flights.stats().resolved, 10u);
@@ -410,7 +421,8 @@ TEST(R20, callback_null_tasks_and_callbacks_are_refused_at_once) {
   cacheflight::group flights;
   std::function<int()> const none;
   std::function<void(std::exception_ptr, std::shared_ptr<int const>)> const no_callback;
-  EXPECT_THROW(flights.start("k", none, [](std::exception_ptr, std::shared_ptr<int const>) {}), std::invalid_argument);
+  EXPECT_THROW(flights.start("k", none, [](std::exception_ptr, std::shared_ptr<int const>) {}),
+               std::invalid_argument);
   EXPECT_THROW(flights.start("k", [] { return 1; }, no_callback), std::invalid_argument);
 }
 
@@ -456,7 +468,8 @@ TEST(R10, callback_whose_scheduler_calls_and_then_throws_is_called_once) {
     throw std::runtime_error("after the call");
   };
   flights.start(
-      "k", [] { return 1; }, cacheflight::via(both, [&](std::exception_ptr, std::shared_ptr<int const>) { ++calls; }));
+      "k", [] { return 1; },
+      cacheflight::via(both, [&](std::exception_ptr, std::shared_ptr<int const>) { ++calls; }));
   EXPECT_EQ(calls, 1);
 }
 
@@ -465,9 +478,11 @@ TEST(R28, callback_with_a_scheduler_is_called_by_it_also_when_released_with_othe
   std::vector<cacheflight::work> queue;
   std::optional<cacheflight::completion<int>> done;
   int called = 0;
-  auto const task = cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); });
+  auto const task =
+      cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); });
   auto const callback = [&](std::exception_ptr, std::shared_ptr<int const>) { ++called; };
-  auto const via_queue = cacheflight::via([&](cacheflight::work w) { queue.push_back(std::move(w)); }, callback);
+  auto const via_queue =
+      cacheflight::via([&](cacheflight::work w) { queue.push_back(std::move(w)); }, callback);
   flights.start("k", task, callback);
   flights.start("k", task, via_queue);
   flights.start("k", task, callback);
@@ -502,7 +517,8 @@ struct counted_hash {
 };
 using completions = std::vector<cacheflight::completion<answer>>;
 auto answered_by(completions& up) {
-  return cacheflight::answering<answer>([&up](cacheflight::completion<answer> d) { up.push_back(std::move(d)); });
+  return cacheflight::answering<answer>(
+      [&up](cacheflight::completion<answer> d) { up.push_back(std::move(d)); });
 }
 constexpr auto nothing = [](std::exception_ptr const&, std::shared_ptr<answer const> const&) {};
 
@@ -527,7 +543,8 @@ TEST(R32, coroutine_a_flight_goes_with_its_last_turn_though_what_was_awaited_liv
       [&up](std::exception_ptr const&, std::shared_ptr<int const> const&) {
         for (auto& done : up) done.set_value(answer{1});
       });
-  EXPECT_EQ(counted_key::alive, 4) << "what was awaited has a key each, and the flights have gone with theirs";
+  EXPECT_EQ(counted_key::alive, 4)
+      << "what was awaited has a key each, and the flights have gone with theirs";
   for (auto const& frame : frames) frame.handle.destroy();
   EXPECT_EQ(counted_key::alive, 0);
 }
@@ -559,8 +576,9 @@ TEST(R06, coroutine_turns_of_several_flights_in_a_row_get_each_its_own_outcome) 
 TEST(R07, callback_task_that_answers_with_a_null_exception_has_failed) {
   cacheflight::group flights;
   int calls = 0;
-  flights.start("k",
-                cacheflight::answering<int>([](cacheflight::completion<int> done) { done.set_exception(nullptr); }),
+  flights.start("k", cacheflight::answering<int>([](cacheflight::completion<int> done) {
+                  done.set_exception(nullptr);
+                }),
                 [&calls](std::exception_ptr const& error, std::shared_ptr<int const> const& value) {
                   ++calls;
                   EXPECT_EQ(value, nullptr);
@@ -608,7 +626,7 @@ TEST(R29, coroutine_a_joiner_where_its_leader_was_is_not_taken_for_it) {
   for (auto const& f : frames) f.handle.destroy();
 }
 
-// ---- senders ------------------------------------------------------------------------------------------------------
+// ---- senders ----------------------------------------------------------------------------------------------
 
 struct noting_receiver {
   using receiver_concept = ex::receiver_t;
@@ -629,9 +647,10 @@ TEST(R11, sender_is_stopped_through_its_receivers_environment) {
   auto const task = make_task();
   std::stop_source stop;
   outcome a, b;
-  auto one =
-      flights.run("k", sending_task<answer>, task, sentinel(task)).connect(noting_receiver{&a, stop.get_token()});
-  auto two = flights.run("k", sending_task<answer>, make_task(), sentinel(nullptr)).connect(noting_receiver{&b, {}});
+  auto one = flights.run("k", sending_task<answer>, task, sentinel(task))
+                 .connect(noting_receiver{&a, stop.get_token()});
+  auto two =
+      flights.run("k", sending_task<answer>, make_task(), sentinel(nullptr)).connect(noting_receiver{&b, {}});
   one.start();
   two.start();
   stop.request_stop();
@@ -652,11 +671,11 @@ TEST(R09, sender_that_completes_with_stopped_unasked_abandons_its_flight) {
   EXPECT_TRUE(is<cacheflight::abandoned_error>(a.error));
 }
 
-static_assert(
-    std::is_same_v<decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
-                                                              std::declval<sentinel>()))::completion_signatures,
-                   ex::completion_signatures<ex::set_value_t(std::shared_ptr<answer const>),
-                                             ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
+static_assert(std::is_same_v<
+              decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
+                                                         std::declval<sentinel>()))::completion_signatures,
+              ex::completion_signatures<ex::set_value_t(std::shared_ptr<answer const>),
+                                        ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
 
 }  // namespace
 }  // namespace cacheflight_test

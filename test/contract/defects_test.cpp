@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Mistakes that shipped in other libraries of this kind, each by name, through every front that one thread can drive.
+// Mistakes that shipped in other libraries of this kind, each by name, through every front that one thread
+// can drive.
 
 #include "fixture.hpp"
 
@@ -11,8 +12,8 @@ namespace {
 
 template <class Front>
 class defect : public contract<Front> {};
-using fronts =
-    testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front, callback_front, sender_front>;
+using fronts = testing::Types<hand_front, asio_coroutine_front, asio_handler_front, coroutine_front,
+                              callback_front, sender_front>;
 TYPED_TEST_SUITE(defect, fronts, front_names);
 
 TYPED_TEST(defect, removal_by_key_evicts_a_newer_flight) {
@@ -149,7 +150,8 @@ TYPED_TEST(defect, the_tasks_own_timeout_error_is_taken_for_the_librarys) {
 }
 
 TYPED_TEST(defect, a_waiter_is_touched_after_it_was_woken) {
-  // Each caller is destroyed by its own completion (where the front allows it); the address sanitizer watches.
+  // Each caller is destroyed by its own completion (where the front allows it); the address sanitizer
+  // watches.
   auto const task = make_task();
   std::vector<call*> calls{&this->run("k", task)};
   for (int i = 0; i < 5; ++i) calls.push_back(&this->run("k", make_task()));

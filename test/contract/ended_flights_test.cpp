@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// What is over. Tasks that had not begun when their flight ended, in every queue that we filled (rule 34); and what is kept
-// by works, completions and tasks that have done their part (rule 37).
+// What is over. Tasks that had not begun when their flight ended, in every queue that we filled (rule 34);
+// and what is kept by works, completions and tasks that have done their part (rule 37).
 
 #include "../support/coroutines.hpp"
 #include "../support/errors.hpp"
@@ -105,7 +105,8 @@ TEST_F(R34_queued, task_whose_last_caller_has_left_never_begins) {
 TEST_F(R34_queued, task_of_a_group_that_is_gone_never_begins) {
   {
     manual_group gone;
-    gone.start("k", cacheflight::on(pool.submit(), never()), [](std::exception_ptr, std::shared_ptr<int const>) {});
+    gone.start("k", cacheflight::on(pool.submit(), never()),
+               [](std::exception_ptr, std::shared_ptr<int const>) {});
   }
   pool.get_round_to_it();
 }
@@ -130,10 +131,12 @@ TEST(R34, blocking_task_in_a_queue_never_begins_when_its_flight_has_ended) {
     pool.queue.push_back(std::move(w));
     stop.request_stop();
   };
-  EXPECT_THROW((void)flights.run("k", run_options().stop_token(stop.get_token()), cacheflight::on(leave, never())),
-               cacheflight::caller_stopped_error);
-  EXPECT_THROW((void)flights.run("k", run_options().wait_timeout(1ms), cacheflight::on(pool.submit(), never())),
-               cacheflight::timeout_error);
+  EXPECT_THROW(
+      (void)flights.run("k", run_options().stop_token(stop.get_token()), cacheflight::on(leave, never())),
+      cacheflight::caller_stopped_error);
+  EXPECT_THROW(
+      (void)flights.run("k", run_options().wait_timeout(1ms), cacheflight::on(pool.submit(), never())),
+      cacheflight::timeout_error);
   pool.get_round_to_it();
   EXPECT_EQ(flights.stats().detached, 0u);
 }
@@ -147,7 +150,7 @@ TEST(R34, future_task_in_a_queue_never_begins_when_its_flight_has_ended) {
   pool.get_round_to_it();
 }
 
-// ---- who was stopped before the call ------------------------------------------------------------------------------
+// ---- who was stopped before the call ----------------------------------------------------------------------
 
 struct sending_never {
   using sender_concept = ex::sender_t;
@@ -205,8 +208,8 @@ TEST_F(R34_stopped_before, a_callback_starts_no_task) {
   };
   flights.start("k", stopped(), never(), callback);
   flights.start("k", stopped(), cacheflight::on(pool.submit(), never()), callback);
-  flights.start("k", stopped(), cacheflight::answering<int>([](cacheflight::completion<int>) { ADD_FAILURE(); }),
-                callback);
+  flights.start("k", stopped(),
+                cacheflight::answering<int>([](cacheflight::completion<int>) { ADD_FAILURE(); }), callback);
   EXPECT_EQ(calls, 3);
   EXPECT_THROW((void)cacheflight::run_future(flights, "k", stopped(), never()).get(),
                cacheflight::caller_stopped_error);
@@ -243,7 +246,7 @@ TEST_F(R34_stopped_before, a_sender_starts_no_task) {
   EXPECT_EQ(calls, 2);
 }
 
-// ---- what is kept -------------------------------------------------------------------------------------------------
+// ---- what is kept -----------------------------------------------------------------------------------------
 
 /// A key that can be asked for.
 struct counted_key {
@@ -283,7 +286,8 @@ TEST(R37, work_that_has_run_keeps_neither_task_nor_result_nor_key) {
 TEST(R37, work_that_came_too_late_keeps_nothing_either) {
   std::optional<cacheflight::work> last_job;
   counted_group flights;
-  flights.start(counted_key(1), cacheflight::on([&](cacheflight::work w) { last_job = std::move(w); }, never()),
+  flights.start(counted_key(1),
+                cacheflight::on([&](cacheflight::work w) { last_job = std::move(w); }, never()),
                 [](std::exception_ptr, std::shared_ptr<int const>) {});
   flights.clear();
   EXPECT_EQ(counted_key::alive, 1) << "the task is still to be destroyed";
@@ -308,8 +312,9 @@ TEST(R37, completion_that_has_answered_keeps_nothing) {
   counted_group flights;
   std::optional<cacheflight::completion<int>> done;
   std::weak_ptr<int const> result;
-  flights.start(counted_key(1),
-                cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }),
+  flights.start(counted_key(1), cacheflight::answering<int>([&](cacheflight::completion<int> d) {
+                  done.emplace(std::move(d));
+                }),
                 [&](std::exception_ptr, std::shared_ptr<int const> v) { result = v; });
   EXPECT_TRUE(done->set_value(1));
   EXPECT_TRUE(result.expired());
@@ -323,10 +328,11 @@ TEST(R37, answering_task_that_has_returned_keeps_none_of_its_captures) {
   auto capture = std::make_shared<int>(1);
   std::weak_ptr<int> const captured = capture;
   int got = 0;
-  flights.start("k", cacheflight::answering<int>([&, capture = std::move(capture)](cacheflight::completion<int> d) {
-                  done.emplace(std::move(d));
-                }),
-                [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
+  flights.start(
+      "k", cacheflight::answering<int>([&, capture = std::move(capture)](cacheflight::completion<int> d) {
+        done.emplace(std::move(d));
+      }),
+      [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
   EXPECT_TRUE(captured.expired());
   done->set_value(7);
   EXPECT_EQ(got, 7);
@@ -379,11 +385,13 @@ TEST(R37, answering_task_of_a_request_that_holds_its_own_completion_is_no_cycle)
 TEST(R37, answering_task_whose_captures_hold_its_completion_has_dropped_it) {
   cacheflight::group flights;
   std::exception_ptr error;
-  auto task = cacheflight::answering<int>(
-      [mine = std::make_shared<std::optional<cacheflight::completion<int>>>()](cacheflight::completion<int> d) {
+  auto task =
+      cacheflight::answering<int>([mine = std::make_shared<std::optional<cacheflight::completion<int>>>()](
+                                      cacheflight::completion<int> d) {
         mine->emplace(std::move(d));  // and goes with the function
       });
-  flights.start("k", std::move(task), [&](std::exception_ptr e, std::shared_ptr<int const>) { error = std::move(e); });
+  flights.start("k", std::move(task),
+                [&](std::exception_ptr e, std::shared_ptr<int const>) { error = std::move(e); });
   EXPECT_TRUE(is<cacheflight::abandoned_error>(error));
   EXPECT_FALSE(flights.has("k"));
 }
@@ -395,7 +403,8 @@ struct watched {
 };
 struct watched_sender {
   using sender_concept = ex::sender_t;
-  using completion_signatures = ex::completion_signatures<ex::set_value_t(int), ex::set_error_t(std::exception_ptr)>;
+  using completion_signatures =
+      ex::completion_signatures<ex::set_value_t(int), ex::set_error_t(std::exception_ptr)>;
   template <class Receiver>
   struct state {
     state(watched* s, Receiver r) : seen(s), receiver(std::move(r)) { ++seen->operations; }
@@ -438,8 +447,8 @@ TEST(R37, sender_its_operation_and_its_task_go_when_it_has_completed) {
   int got = 0;
   auto task = [&seen, capture = std::move(capture)] { return watched_sender{&seen}; };
   auto first = flights.run("k", std::move(task)).connect(looking_receiver{&seen, captured, &got});
-  auto second =
-      flights.run("k", [] { return watched_sender{nullptr}; }).connect(looking_receiver{&seen, captured, &got});
+  auto second = flights.run("k", [] { return watched_sender{nullptr}; })
+                    .connect(looking_receiver{&seen, captured, &got});
   first.start();
   second.start();
   EXPECT_EQ(seen.operations, 1);

@@ -35,8 +35,8 @@ class contract : public testing::Test {
     flights.emplace(opts.on_event([this](cacheflight::event const& e) {
       expect_unlocked("an event callback");
       auto const* text = std::any_cast<char const*>(&e.metadata);
-      seen.push_back(
-          {e.type, std::string(e.key), e.flight_id, e.waiters, e.duration, e.error != nullptr, text ? *text : ""});
+      seen.push_back({e.type, std::string(e.key), e.flight_id, e.waiters, e.duration, e.error != nullptr,
+                      text ? *text : ""});
       if (on_event) on_event(e);
     }));
   }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the contract suite needs of a front. Each scenario is written once, against this, and runs through every front:
+// What the contract suite needs of a front. Each scenario is written once, against this, and runs through
+// every front:
 //
 //   struct some_front : front_traits {
 //     call& run(group, key, run_options, task);             // starts a call; it waits
 //     call& run_other_type(group, key, run_options, task);  // the same with another result type
 //     void leave(call&);                                    // the caller is cancelled by its own means
-//     bool vanish(call&);                                   // it is destroyed while it waits; false: no such thing here
+//     bool vanish(call&);                                // destroyed while it waits; false: no such thing here
 //     void pump();                                          // let everything that is ready run
 //   };
 
@@ -41,8 +42,8 @@ struct answer {
   static inline std::atomic<int> alive = 0;
 };
 
-/// A task in the test's hands. What the task is told and what became of it can be read here; what it does is decided
-/// here.
+/// A task in the test's hands. What the task is told and what became of it can be read here; what it does is
+/// decided here.
 struct task_state {
   // What happened.
   int invoked = 0;

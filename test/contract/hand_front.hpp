@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A front without any runtime: the core's answers interpreted by hand. Shows what a front has to do, and lets tests
-// stop between steps.
+// A front without any runtime: the core's answers interpreted by hand. Shows what a front has to do, and lets
+// tests stop between steps.
 
 #include "front.hpp"
 
@@ -92,12 +92,15 @@ struct hand_front : front_traits {
       auto& f = *this->joined();
       if (how_left() == cd::departure::left) call::left = true;
       else if (how_left() == cd::departure::wait_timed_out)
-        e = std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::wait, f.copy_key()));
+        e = std::make_exception_ptr(
+            cacheflight::timeout_error(cacheflight::timeout_scope::wait, f.copy_key()));
       else if (f.why() == cd::cause::resolved) v = core_type::take_value<answer>(f);
       else if (f.why() == cd::cause::rejected) e = f.exception();
       else if (f.why() == cd::cause::timed_out)
-        e = std::make_exception_ptr(cacheflight::timeout_error(cacheflight::timeout_scope::flight, f.copy_key()));
-      else if (f.why() == cd::cause::cancelled) e = std::make_exception_ptr(cacheflight::cancelled_error(f.copy_key()));
+        e = std::make_exception_ptr(
+            cacheflight::timeout_error(cacheflight::timeout_scope::flight, f.copy_key()));
+      else if (f.why() == cd::cause::cancelled)
+        e = std::make_exception_ptr(cacheflight::cancelled_error(f.copy_key()));
       else e = std::make_exception_ptr(cacheflight::abandoned_error(f.copy_key()));
       core_type::finish(*this);
       complete(std::move(v), std::move(e));

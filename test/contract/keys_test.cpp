@@ -38,9 +38,9 @@ namespace net = boost::asio;
 using cacheflight_test::eager;
 using cacheflight_test::lazy;
 
-// ---- fronts -------------------------------------------------------------------------------------------------------
-// `call(flights, key)` makes a call and returns what lets it enter, as late as the front has it; the task answers at
-// once.
+// ---- fronts -----------------------------------------------------------------------------------------------
+// `call(flights, key)` makes a call and returns what lets it enter, as late as the front has it; the task
+// answers at once.
 
 struct blocking {
   static constexpr bool enters_at_once = true;
@@ -84,7 +84,8 @@ struct coroutine {
 struct ready_sender {
   using sender_concept = ex::sender_t;
   using completion_signatures =
-      ex::completion_signatures<ex::set_value_t(int), ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>;
+      ex::completion_signatures<ex::set_value_t(int), ex::set_error_t(std::exception_ptr),
+                                ex::set_stopped_t()>;
   template <class Receiver>
   struct state {
     using operation_state_concept = ex::operation_state_t;
@@ -132,8 +133,8 @@ struct asio_deferred {
   static constexpr bool enters_at_once = false;
   static auto call(auto& flights, auto&& key) {
     auto io = std::make_unique<net::io_context>();
-    auto operation =
-        cf::async_run(flights, io->get_executor(), std::forward<decltype(key)>(key), one_from_asio, net::deferred);
+    auto operation = cf::async_run(flights, io->get_executor(), std::forward<decltype(key)>(key),
+                                   one_from_asio, net::deferred);
     return [io = std::move(io), operation = std::move(operation)]() mutable {
       std::move(operation)([](std::exception_ptr e, std::shared_ptr<int const>) { EXPECT_FALSE(e); });
       io->run();
@@ -141,7 +142,7 @@ struct asio_deferred {
   }
 };
 
-// ---- who owns the key ---------------------------------------------------------------------------------------------
+// ---- who owns the key -------------------------------------------------------------------------------------
 
 struct label {  // a user's text class
   std::pmr::string text;
@@ -232,21 +233,23 @@ TYPED_TEST(keys, R36_a_buffer_is_copied_in_transparent_groups_as_well) {
   EXPECT_EQ(path_seen, "literal");
 }
 
-// ---- keys that are refused ----------------------------------------------------------------------------------------
+// ---- keys that are refused --------------------------------------------------------------------------------
 
 TYPED_TEST(keys, R36_a_number_converts_if_it_fits_and_is_refused_at_once_if_not) {
   std::optional<int> number;
-  cf::basic_group<int> numbers(cf::options().on_event([&](cf::event const& e) { number = *e.key_as<int>(); }));
+  cf::basic_group<int> numbers(
+      cf::options().on_event([&](cf::event const& e) { number = *e.key_as<int>(); }));
   TypeParam::call(numbers, 7LL)();
   EXPECT_EQ(number, 7);
   number.reset();
   EXPECT_THROW((void)TypeParam::call(numbers, 7 + (1LL << 32)), std::out_of_range);
-  EXPECT_THROW((void)TypeParam::call(this->flights, static_cast<char const*>(nullptr)), std::invalid_argument);
+  EXPECT_THROW((void)TypeParam::call(this->flights, static_cast<char const*>(nullptr)),
+               std::invalid_argument);
   EXPECT_FALSE(number);
   EXPECT_EQ(numbers.stats().misses, 1U);
 }
 
-// ---- names that are a user's --------------------------------------------------------------------------------------
+// ---- names that are a user's ------------------------------------------------------------------------------
 
 }  // namespace keys_test
 
@@ -392,10 +395,12 @@ TEST(R36, functions_of_users_are_not_taken_for_ours) {
   greedy::id const id{7};
   cf::basic_group<greedy::id> flights;
   EXPECT_EQ(flights.run(id, greedy::load(), id)->number, 1);
-  EXPECT_EQ(flights.run(id, cf::run_options().wait_timeout(std::chrono::hours(1)), greedy::load(), id)->number, 1);
+  EXPECT_EQ(
+      flights.run(id, cf::run_options().wait_timeout(std::chrono::hours(1)), greedy::load(), id)->number, 1);
   EXPECT_EQ(flights.run(id, cf::on(greedy::here(), greedy::load()), id)->number, 1);
   flights.start(id, greedy::load(), greedy::called{&received});
-  flights.start(id, cf::on(greedy::here(), greedy::load()), cf::via(greedy::here(), greedy::called{&received}));
+  flights.start(id, cf::on(greedy::here(), greedy::load()),
+                cf::via(greedy::here(), greedy::called{&received}));
   flights.start(id, cf::answering<greedy::value>([](auto done) { done.set_value(greedy::value{1}); }),
                 greedy::called{&received});
   EXPECT_EQ(received, 3);
@@ -421,13 +426,14 @@ TEST(R36, functions_of_users_are_not_taken_for_ours) {
   EXPECT_EQ(cf::wrap(texts, "user", greedy::load())(id)->number, 1);
 }
 
-// ---- results ------------------------------------------------------------------------------------------------------
+// ---- results ----------------------------------------------------------------------------------------------
 
 struct opaque;  // defined elsewhere, if at all
 int freed = 0;
 std::shared_ptr<opaque> open_opaque() {
   static int at = 0;
-  return std::shared_ptr<opaque>(std::shared_ptr<void>(&at, [](void*) { ++freed; }), reinterpret_cast<opaque*>(&at));
+  return std::shared_ptr<opaque>(std::shared_ptr<void>(&at, [](void*) { ++freed; }),
+                                 reinterpret_cast<opaque*>(&at));
 }
 lazy<std::shared_ptr<opaque>> opaque_later() { co_return open_opaque(); }
 net::awaitable<std::shared_ptr<opaque>> opaque_asio() { co_return open_opaque(); }
@@ -441,7 +447,8 @@ TEST(R36, a_result_type_may_be_opaque) {
   got += blocked != nullptr;
   flights.start("k", open_opaque, note);
   std::optional<cf::completion<std::shared_ptr<opaque>>> answer;
-  flights.start("k", cf::answering<std::shared_ptr<opaque>>([&](auto done) { answer.emplace(std::move(done)); }), note);
+  flights.start(
+      "k", cf::answering<std::shared_ptr<opaque>>([&](auto done) { answer.emplace(std::move(done)); }), note);
   EXPECT_THROW((void)flights.run("k", [] { return 1; }), cf::type_mismatch_error);
   EXPECT_TRUE(answer->set_value(open_opaque()));
   [&]() -> eager {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Calls inside a task, and inside a turn (rule 42): when their callbacks are called, as the fronts' headers say.
+// Calls inside a task, and inside a turn (rule 42): when their callbacks are called, as the fronts' headers
+// say.
 
 #include "../support/coroutines.hpp"
 #include "../support/senders.hpp"
@@ -22,7 +23,8 @@ namespace ex = cacheflight::execution;
 /// A synchronous function on top of the callback interface, as old code has it: -1 if it would have to wait.
 int synchronously(cacheflight::group& flights) {
   int got = -1;
-  flights.start("inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
+  flights.start(
+      "inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { got = *v; });
   return got;
 }
 
@@ -94,7 +96,8 @@ TEST(R42, callback_start_inside_a_turn_calls_its_callback_when_that_is_over) {
   flights.start(
       "outer", [] { return 1; },
       [&](std::exception_ptr, std::shared_ptr<int const>) {
-        flights.start("inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { after = *v; });
+        flights.start(
+            "inner", [] { return 5; }, [&](std::exception_ptr, std::shared_ptr<int const> v) { after = *v; });
         inside = after;
       });
   EXPECT_EQ(inside, 0);
@@ -115,7 +118,8 @@ TEST(R42, callback_via_a_scheduler_waits_for_no_turn_and_is_none) {
         inside_a_turn = got;
       });
   flights.start(
-      "outer", [] { return 1; }, cacheflight::via(at_once, [&](std::exception_ptr, std::shared_ptr<int const>) {
+      "outer", [] { return 1; },
+      cacheflight::via(at_once, [&](std::exception_ptr, std::shared_ptr<int const>) {
         inside_a_scheduled = synchronously(flights);
       }));
   EXPECT_EQ(inside_a_turn, 5);

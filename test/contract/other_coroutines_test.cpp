@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// The coroutine front with coroutine types as other libraries have them, each with what once kept it from working:
-// awaitables that yield an rvalue reference, and what checks or awaits the result of `run` as an lvalue.
+// The coroutine front with coroutine types as other libraries have them, each with what once kept it from
+// working: awaitables that yield an rvalue reference, and what checks or awaits the result of `run` as an
+// lvalue.
 
 #include "../support/coroutines.hpp"
 #include <cacheflight/blocking.hpp>
@@ -46,13 +47,15 @@ class gate {
   std::vector<std::coroutine_handle<>> waiting_;
 };
 
-/// Lazy, as cppcoro's and libcoro's `task`: awaited as an lvalue it yields a reference to the result that it keeps, as an
-/// rvalue one to move from.
+/// Lazy, as cppcoro's and libcoro's `task`: awaited as an lvalue it yields a reference to the result that it
+/// keeps, as an rvalue one to move from.
 template <class T>
 class moving {
  public:
   struct promise_type {
-    moving get_return_object() noexcept { return moving(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    moving get_return_object() noexcept {
+      return moving(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     std::suspend_always initial_suspend() noexcept { return {}; }
     auto final_suspend() noexcept {
       struct back {

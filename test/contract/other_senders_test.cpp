@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// The sender front with senders, receivers and environments as implementations of P2300 have them, each with what once
-// kept it from working: computed signatures, errors of other types, queries, an lvalue that is connected twice.
+// The sender front with senders, receivers and environments as implementations of P2300 have them, each with
+// what once kept it from working: computed signatures, errors of other types, queries, an lvalue that is
+// connected twice.
 
 #include "../support/senders.hpp"
 
@@ -46,8 +47,8 @@ class upstream {
   std::vector<std::function<void()>> waiting_;
 };
 
-/// Sends one value from `upstream`, or stops when its environment says so. Tells what it sends as stdexec's senders do:
-/// computed from the environment, in a static member template, with no member type.
+/// Sends one value from `upstream`, or stops when its environment says so. Tells what it sends as stdexec's
+/// senders do: computed from the environment, in a static member template, with no member type.
 struct fetching {
   using sender_concept = ex::sender_tag;
   template <class Self, class Environment>
@@ -124,7 +125,8 @@ struct server {
         error);
   }
   void start(auto&& sender, std::stop_token stop = {}) {
-    operations.keep([&] { return std::forward<decltype(sender)>(sender).connect(listener{&out, stop}); }).start();
+    operations.keep([&] { return std::forward<decltype(sender)>(sender).connect(listener{&out, stop}); })
+        .start();
   }
 };
 
@@ -193,9 +195,10 @@ struct owned_task {
 // What implementations of P2300 check before they take a sender.
 using call_type = decltype(std::declval<server&>().call(""));
 static_assert(std::is_same_v<call_type::sender_concept, ex::sender_tag>);
-static_assert(std::is_same_v<decltype(call_type::get_completion_signatures<call_type, stop_environment>()),
-                             ex::completion_signatures<ex::set_value_t(std::shared_ptr<std::string const>),
-                                                       ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
+static_assert(
+    std::is_same_v<decltype(call_type::get_completion_signatures<call_type, stop_environment>()),
+                   ex::completion_signatures<ex::set_value_t(std::shared_ptr<std::string const>),
+                                             ex::set_error_t(std::exception_ptr), ex::set_stopped_t()>>);
 static_assert(std::move_constructible<call_type>);
 template <class S>
 concept connected_as_an_lvalue = requires(S const& s) { s.connect(listener{}); };

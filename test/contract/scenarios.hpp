@@ -2,8 +2,8 @@
 
 #pragma once
 
-// The contract, rule by rule: scenarios for every front. A scenario that needs what only one front has stands in that
-// front's own test file.
+// The contract, rule by rule: scenarios for every front. A scenario that needs what only one front has stands
+// in that front's own test file.
 
 #include "fixture.hpp"
 
@@ -22,7 +22,7 @@ namespace {
 
 TYPED_TEST_SUITE(contract, fronts, front_names);
 
-// ---- one flight per key -------------------------------------------------------------------------------------------
+// ---- one flight per key -----------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R01_joiners_wait_for_one_execution_and_their_tasks_never_run) {
   auto const lead = make_task(), other = make_task();
@@ -118,11 +118,13 @@ TYPED_TEST(contract, R04_a_late_end_of_an_old_flight_does_not_touch_a_newer_one)
 }
 
 TYPED_TEST(contract, R05_user_code_runs_outside_of_locks) {
-  // expect_unlocked() stands in every task, callback, stop request, handler and destructor of this suite; here they all
-  // run once, and call the group besides.
+  // expect_unlocked() stands in every task, callback, stop request, handler and destructor of this suite;
+  // here they all run once, and call the group besides.
   this->make_recording_group(options().max_keys(2));
   auto const task = make_task(), doomed = make_task();
-  auto const ask = [&] { (void)this->flights->stats(), (void)this->flights->has("k"), (void)this->flights->size(); };
+  auto const ask = [&] {
+    (void)this->flights->stats(), (void)this->flights->has("k"), (void)this->flights->size();
+  };
   this->on_event = [&](cacheflight::event const&) { ask(); };
   task->when_invoked = ask;
   call& a = this->run("k", task);
@@ -138,7 +140,7 @@ TYPED_TEST(contract, R05_user_code_runs_outside_of_locks) {
   this->expect_at_rest();
 }
 
-// ---- results and errors -------------------------------------------------------------------------------------------
+// ---- results and errors -----------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R06_every_waiter_gets_the_same_object) {
   auto const task = make_task();
@@ -222,7 +224,7 @@ TYPED_TEST(contract, R10_each_call_completes_exactly_once) {
   this->expect_at_rest();
 }
 
-// ---- leaving, cancelling, clearing --------------------------------------------------------------------------------
+// ---- leaving, cancelling, clearing ------------------------------------------------------------------------
 
 TYPED_TEST(contract, R11_a_joiner_leaves_alone_and_at_once) {
   auto const task = make_task();
@@ -328,7 +330,8 @@ TYPED_TEST(contract, R13_a_flight_that_is_cancelled_before_its_task_started_neve
   this->front.pump();
   EXPECT_TRUE(a.failed_with<cacheflight::cancelled_error>());
   EXPECT_EQ(task->invoked, 0);
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::task_cancelled}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::task_cancelled}));
   this->expect_at_rest();
 }
 
@@ -375,7 +378,7 @@ TYPED_TEST(contract, R16_a_task_is_asked_to_stop_once_and_only_when_its_flight_i
   this->resolve(doomed, 1);
 }
 
-// ---- time ---------------------------------------------------------------------------------------------------------
+// ---- time -------------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R17_the_leaders_timeout_ends_the_flight_for_everybody_even_if_the_task_ignores_it) {
   auto const task = make_task();
@@ -528,7 +531,8 @@ TYPED_TEST(contract, R20_bad_durations_and_counts_are_refused_by_name) {
 TYPED_TEST(contract, R20_durations_beyond_the_clocks_range_mean_none) {
   auto const task = make_task();
   call& a = this->run(
-      "k", task, run_options().timeout(std::chrono::hours::max()).wait_timeout(std::chrono::nanoseconds::max() - 1ns));
+      "k", task,
+      run_options().timeout(std::chrono::hours::max()).wait_timeout(std::chrono::nanoseconds::max() - 1ns));
   this->pass_time(1000h);
   this->front.pump();
   EXPECT_FALSE(a.done());
@@ -563,7 +567,7 @@ TYPED_TEST(contract, R20_no_thread_for_deadlines_fails_the_call_that_needs_it_al
   this->expect_at_rest();
 }
 
-// ---- limits -------------------------------------------------------------------------------------------------------
+// ---- limits -----------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R21_at_the_cap_misses_are_refused_and_joins_work) {
   this->make_recording_group(options().max_keys(2));
@@ -596,7 +600,7 @@ TYPED_TEST(contract, R21_at_the_cap_misses_are_refused_and_joins_work) {
   EXPECT_EQ(at->metadata, "third");
 }
 
-// ---- events and books ---------------------------------------------------------------------------------------------
+// ---- events and books -------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R22_events_of_a_flight_come_in_order) {
   this->make_recording_group();
@@ -604,20 +608,23 @@ TYPED_TEST(contract, R22_events_of_a_flight_come_in_order) {
   this->run("ok", ok);
   this->run("ok", make_task());
   this->resolve(ok, 1);
-  EXPECT_EQ(this->types(),
-            (std::vector{event_type::miss, event_type::task_started, event_type::hit, event_type::task_resolved}));
+  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::hit,
+                                        event_type::task_resolved}));
   this->seen.clear();
   this->run("failing", failing);
   this->reject(failing, std::make_exception_ptr(task_failed("x")));
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::task_rejected}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::task_rejected}));
   this->seen.clear();
   this->run("slow", slow, run_options().timeout(1s));
   this->pass_time(1s);
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::task_timed_out}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::task_timed_out}));
   this->seen.clear();
   call& only = this->run("unwanted", unwanted);
   this->leave(only);
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::task_cancelled}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::task_cancelled}));
   this->seen.clear();
   this->resolve(slow, 1);
   this->resolve(unwanted, 1);
@@ -631,7 +638,8 @@ TYPED_TEST(contract, R22_a_task_that_completes_inside_the_starting_call_has_the_
   call& a = this->run("k", task);
   this->front.pump();
   EXPECT_EQ(a.value->number, 3);
-  EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_started, event_type::task_resolved}));
+  EXPECT_EQ(this->types(),
+            (std::vector{event_type::miss, event_type::task_started, event_type::task_resolved}));
 }
 
 TYPED_TEST(contract, R23_the_last_event_comes_with_the_key_free_and_before_any_waiter_resumes) {
@@ -747,7 +755,7 @@ TYPED_TEST(contract, R26_a_hit_callback_that_ends_the_flight_is_followed_by_its_
   this->expect_at_rest();
 }
 
-// ---- threads and lifetime -----------------------------------------------------------------------------------------
+// ---- threads and lifetime ---------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R27_tasks_and_callers_may_call_the_group) {
   auto const outer = make_task(), inner = make_task();
@@ -811,7 +819,7 @@ TYPED_TEST(contract, R30_the_group_may_be_destroyed_by_a_callback_of_its_own_cal
   EXPECT_TRUE(a.value && b.value);
 }
 
-// ---- the edges ----------------------------------------------------------------------------------------------------
+// ---- the edges --------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R33_what_is_due_is_decided_by_a_thread_that_runs_nobody_elses_code) {
   this->make_recording_group();
@@ -933,7 +941,7 @@ TYPED_TEST(contract, R40_a_call_that_is_refused_and_whose_event_destroys_the_gro
   EXPECT_EQ(this->types(), (std::vector{event_type::miss, event_type::task_cancelled}));
 }
 
-// ---- secrets ------------------------------------------------------------------------------------------------------
+// ---- secrets ----------------------------------------------------------------------------------------------
 
 TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {
   this->make_group(options().max_keys(1));
@@ -952,8 +960,8 @@ TYPED_TEST(contract, R32_no_exception_text_contains_the_key) {
   calls.push_back(&this->run(secret, abandoned));
   if constexpr (TypeParam::can_abandon) this->abandon(abandoned);
   else
-    this->reject(abandoned,
-                 std::make_exception_ptr(cacheflight::abandoned_error(cacheflight::detail::key_copy::of(secret))));
+    this->reject(abandoned, std::make_exception_ptr(
+                                cacheflight::abandoned_error(cacheflight::detail::key_copy::of(secret))));
   this->front.pump();
   std::set<std::string> texts;
   for (call* c : calls) {

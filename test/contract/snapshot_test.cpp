@@ -101,10 +101,10 @@ TEST(R27, snapshot_while_flights_come_and_go) {
       for (int i = 0; !over || i < 200; ++i) {
         std::vector<cacheflight::completion<int>> up;
         for (int k = 0; k < 8; ++k)
-          flights.start(
-              "key " + std::to_string(8 * t + k),
-              cacheflight::answering<int>([&](cacheflight::completion<int> done) { up.push_back(std::move(done)); }),
-              [](std::exception_ptr, std::shared_ptr<int const>) {});
+          flights.start("key " + std::to_string(8 * t + k),
+                        cacheflight::answering<int>(
+                            [&](cacheflight::completion<int> done) { up.push_back(std::move(done)); }),
+                        [](std::exception_ptr, std::shared_ptr<int const>) {});
         ++begun;
         for (auto& done : up) done.set_value(1);
       }

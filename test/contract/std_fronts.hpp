@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The fronts that need only the standard library: coroutines, callbacks, senders. They end a wait on the thread that
-// ended it; here that thread puts the caller into a queue that the test pumps, through the scheduler that each front
-// lets its callers name. (A sender's receiver has none; there the test's receiver queues itself.) What happens without
-// a scheduler is in the fronts' own tests.
+// The fronts that need only the standard library: coroutines, callbacks, senders. They end a wait on the
+// thread that ended it; here that thread puts the caller into a queue that the test pumps, through the
+// scheduler that each front lets its callers name. (A sender's receiver has none; there the test's receiver
+// queues itself.) What happens without a scheduler is in the fronts' own tests.
 
 #include "../support/coroutines.hpp"
 #include "../support/senders.hpp"
@@ -47,7 +47,8 @@ struct std_front_base : front_traits {
     }
   }
 
-  std::shared_ptr<std::deque<std::function<void()>>> ready = std::make_shared<std::deque<std::function<void()>>>();
+  std::shared_ptr<std::deque<std::function<void()>>> ready =
+      std::make_shared<std::deque<std::function<void()>>>();
   std::vector<std::unique_ptr<std_call>> calls;
 
  protected:
@@ -74,7 +75,7 @@ struct std_front_base : front_traits {
   }
 };
 
-// ---- any coroutine ------------------------------------------------------------------------------------------------
+// ---- any coroutine ----------------------------------------------------------------------------------------
 
 /// Waits until the test opens the gate, or destroys the coroutine that waits for this one.
 struct coroutine_gate {
@@ -121,8 +122,8 @@ struct coroutine_front : std_front_base {
     return c;
   }
   template <class Answer, class Scheduler>
-  static eager wait(call& c, group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task,
-                    Scheduler scheduler) {
+  static eager wait(call& c, group_type& flights, std::string key, cacheflight::run_options opts,
+                    task_ptr task, Scheduler scheduler) {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     try {
@@ -136,7 +137,7 @@ struct coroutine_front : std_front_base {
   }
 };
 
-// ---- callbacks ----------------------------------------------------------------------------------------------------
+// ---- callbacks --------------------------------------------------------------------------------------------
 
 template <class Answer>
 void answering_task(cacheflight::completion<Answer> done, task_ptr task, sentinel own) {
@@ -201,15 +202,15 @@ struct callback_front : std_front_base {
   }
 };
 
-// ---- senders ------------------------------------------------------------------------------------------------------
+// ---- senders ----------------------------------------------------------------------------------------------
 
 namespace ex = cacheflight::execution;
 
 template <class Answer>
 struct gate_sender {
   using sender_concept = ex::sender_t;
-  using completion_signatures =
-      ex::completion_signatures<ex::set_error_t(std::exception_ptr), ex::set_value_t(Answer), ex::set_stopped_t()>;
+  using completion_signatures = ex::completion_signatures<ex::set_error_t(std::exception_ptr),
+                                                          ex::set_value_t(Answer), ex::set_stopped_t()>;
 
   template <class Receiver>
   struct state {

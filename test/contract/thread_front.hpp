@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Threads that block in `run`. Each call has a thread, and so has each task, which `on` sends there, so that a leader
-// waits like a joiner; leaders on their own stack are in threads_test.cpp.
+// Threads that block in `run`. Each call has a thread, and so has each task, which `on` sends there, so that
+// a leader waits like a joiner; leaders on their own stack are in threads_test.cpp.
 
 #include "fixture.hpp"
 #include <cacheflight/blocking.hpp>
@@ -20,7 +20,8 @@ struct thread_front : front_traits {
   static constexpr char const* name = "thread";
   static constexpr bool can_abandon = false;
   static constexpr char const* cannot_abandon =
-      "a function that runs on a thread answers when it returns; work dropped before it ran is in threads_test.cpp";
+      "a function that runs on a thread answers when it returns; work dropped before it ran is in "
+      "threads_test.cpp";
   static constexpr bool pumped = false;
   static constexpr char const* not_pumped =
       "a thread that is woken goes on by itself; that it is not the ending thread is its nature";
@@ -126,8 +127,8 @@ struct thread_front : front_traits {
       std::shared_ptr<answer const> value;
       std::exception_ptr error;
       try {
-        auto const got = flights.run(std::move(key), std::move(opts), cacheflight::on(submit, blocking_task<Answer>),
-                                     task, c, sentinel(task));
+        auto const got = flights.run(std::move(key), std::move(opts),
+                                     cacheflight::on(submit, blocking_task<Answer>), task, c, sentinel(task));
         if constexpr (std::is_same_v<Answer, answer>) value = got;
       } catch (...) {
         error = std::current_exception();

@@ -140,7 +140,8 @@ cppcoro::task<std::string> fetch_later(std::coroutine_handle<>* at) {
   co_return std::string("page");
 }
 using scheduler = std::function<void(std::function<void()>)>;
-cacheflight_test::eager show(cacheflight::group& flights, std::coroutine_handle<>* at, scheduler where, int& shown) {
+cacheflight_test::eager show(cacheflight::group& flights, std::coroutine_handle<>* at, scheduler where,
+                             int& shown) {
   shown += *co_await flights.run("page", fetch_later, at).resume_on(where) == "page";
 }
 

@@ -19,8 +19,9 @@ std::array limits{
                 "a coroutine that cannot go on posts its own destruction, in a destructor"},
 };
 
-using fronts = testing::Types<asio_coroutine<false>, asio_coroutine<true>, asio_handler<false, task_on::leader>,
-                              asio_handler<true, task_on::leader>, asio_handler<false, task_on::other>>;
+using fronts =
+    testing::Types<asio_coroutine<false>, asio_coroutine<true>, asio_handler<false, task_on::leader>,
+                   asio_handler<true, task_on::leader>, asio_handler<false, task_on::other>>;
 TYPED_TEST_SUITE(bad_alloc, fronts, front_names);
 
 TYPED_TEST(bad_alloc, at_every_allocation_fails_that_call_alone) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The Asio front: coroutines and handlers, plain and on a strand, tasks where the leader is and on a context of their own.
+// The Asio front: coroutines and handlers, plain and on a strand, tasks where the leader is and on a context
+// of their own.
 
 #include "stage.hpp"
 #include <cacheflight/asio.hpp>
@@ -135,7 +136,8 @@ struct asio_base {
     for (caller_of& each : callers) each.end.call();
     for (caller_of& each : callers) each.gate.drop();
     pump();
-    for (net::cancellation_signal& each : signals) each.slot().clear();  // what co_spawn left there has an executor
+    for (net::cancellation_signal& each : signals)
+      each.slot().clear();  // what co_spawn left there has an executor
   }
   void forget(std::span<slot>) {}
   static void note(slot& c, std::shared_ptr<answer const> const& value, std::exception_ptr error) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Frames that are destroyed, contexts that stop or go, executors that drop or refuse what they are given: at every step
-// of a script, one step further in each run until the script completes.
+// Frames that are destroyed, contexts that stop or go, executors that drop or refuse what they are given: at
+// every step of a script, one step further in each run until the script completes.
 
 #include "asio_fronts.hpp"
 #include "std_fronts.hpp"
@@ -20,7 +20,7 @@ void expect_rest(manual_group& flights) {
   EXPECT_EQ(s.started, s.resolved + s.rejected + s.timed_out + s.cancelled);
 }
 
-// ---- frames of any coroutine --------------------------------------------------------------------------------------
+// ---- frames of any coroutine ------------------------------------------------------------------------------
 
 owned wait(manual_group& flights, slot& c, cf::run_options opts, task& t, queue* to) {
   std::shared_ptr<answer const> value;
@@ -104,7 +104,7 @@ TEST(destroyed_frames, while_its_turn_waits_in_a_scheduler_that_drops_it) {
   EXPECT_EQ(answer::alive, 0);
 }
 
-// ---- contexts -----------------------------------------------------------------------------------------------------
+// ---- contexts ---------------------------------------------------------------------------------------------
 
 enum class fate { stops, destroyed };
 
@@ -199,9 +199,9 @@ struct stepped : Front {
 
 template <class Front>
 class contexts : public testing::Test {};
-using fronts =
-    testing::Types<stepped<asio_handler<false, task_on::leader>>, stepped<asio_handler<true, task_on::leader>>,
-                   stepped<asio_handler<false, task_on::other>>>;
+using fronts = testing::Types<stepped<asio_handler<false, task_on::leader>>,
+                              stepped<asio_handler<true, task_on::leader>>,
+                              stepped<asio_handler<false, task_on::other>>>;
 TYPED_TEST_SUITE(contexts, fronts);
 
 TYPED_TEST(contexts, stop_or_go_after_every_handler) {
@@ -212,7 +212,7 @@ TYPED_TEST(contexts, stop_or_go_after_every_handler) {
   EXPECT_GE(points, 8);
 }
 
-// ---- executors that refuse ----------------------------------------------------------------------------------------
+// ---- executors that refuse --------------------------------------------------------------------------------
 
 /// Refuses or drops what it is given, from the n-th on, `times` times.
 struct moody {
@@ -239,8 +239,9 @@ TEST(executors, of_tasks_refuse_or_drop_and_that_is_the_flights_outcome) {
     long given = 0;
     slot a, b;
     auto const start = [&](slot& c) {
-      flights.start(here, cf::on(moody{&given, 1, 1, drops, &to}, [] { return answer(7); }),
-                    [&c](std::exception_ptr e, std::shared_ptr<answer const> v) { c.complete(v, std::move(e)); });
+      flights.start(
+          here, cf::on(moody{&given, 1, 1, drops, &to}, [] { return answer(7); }),
+          [&c](std::exception_ptr e, std::shared_ptr<answer const> v) { c.complete(v, std::move(e)); });
     };
     start(a);
     EXPECT_STREQ(to_string(a.how()), drops ? "abandoned" : "other");
@@ -264,9 +265,12 @@ TEST(executors, of_callers_that_refuse_for_a_while_are_asked_until_they_take_it)
         flights.start(
             here, cf::answering<answer>([&done](cf::completion<answer> d) { done.emplace(std::move(d)); }),
             cf::via(moody{&given, nth, times, false, &to},
-                    [&c](std::exception_ptr e, std::shared_ptr<answer const> v) { c.complete(v, std::move(e)); }));
+                    [&c](std::exception_ptr e, std::shared_ptr<answer const> v) {
+                      c.complete(v, std::move(e));
+                    }));
       EXPECT_TRUE(done->set_value(7));
-      EXPECT_EQ(std::count_if(calls.begin(), calls.end(), [](slot const& c) { return c.completions > 0; }), 0);
+      EXPECT_EQ(std::count_if(calls.begin(), calls.end(), [](slot const& c) { return c.completions > 0; }),
+                0);
       for (long i = 0; i < times; ++i) cacheflight_test::pass(flights, 1ms);
       to.pump();
       for (slot const& c : calls) {

@@ -61,7 +61,8 @@ std::string readable(char const* mangled) {
   return name;
 }
 
-/// Which of the limits' names a function has: bit 2i for `function`, 2i + 1 for `inner`. Looking that up is slow.
+/// Which of the limits' names a function has: bit 2i for `function`, 2i + 1 for `inner`. Looking that up is
+/// slow.
 unsigned names_of(void* address) {
   static std::unordered_map<void*, unsigned> known;
   if (auto const at = known.find(address); at != known.end()) return at->second;
@@ -115,8 +116,9 @@ bool fails(std::size_t size) noexcept {
 void* obtain(std::size_t size, std::size_t alignment) noexcept {
   if (fails(size)) return nullptr;
   std::size_t const whole = size == 0 ? 1 : size;
-  void* const p = alignment == 0 ? __real_malloc(whole)
-                                 : __real_aligned_alloc(alignment, (whole + alignment - 1) / alignment * alignment);
+  void* const p = alignment == 0
+                      ? __real_malloc(whole)
+                      : __real_aligned_alloc(alignment, (whole + alignment - 1) / alignment * alignment);
   if (p) live_.fetch_add(1, std::memory_order_relaxed);
   return p;
 }
@@ -162,7 +164,9 @@ void* __wrap_malloc(std::size_t size) { return faults::fails(size) ? nullptr : _
 void* __wrap_calloc(std::size_t count, std::size_t size) {
   return faults::fails(count * size) ? nullptr : __real_calloc(count, size);
 }
-void* __wrap_realloc(void* p, std::size_t size) { return faults::fails(size) ? nullptr : __real_realloc(p, size); }
+void* __wrap_realloc(void* p, std::size_t size) {
+  return faults::fails(size) ? nullptr : __real_realloc(p, size);
+}
 void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
   return faults::fails(size) ? nullptr : __real_aligned_alloc(alignment, size);
 }

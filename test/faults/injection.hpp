@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Makes the n-th allocation of a region fail, or the n-th and all that follow. Seen are: every form of operator new, and
-// what this program's own code, Asio's headers included, asks of malloc's family (the program is linked with --wrap). Not
-// seen: what the runtime keeps a reserve for (exception objects) and what it cannot live without (thread-local storage).
+// Makes the n-th allocation of a region fail, or the n-th and all that follow. Seen are: every form of
+// operator new, and what this program's own code, Asio's headers included, asks of malloc's family (the
+// program is linked with --wrap). Not seen: what the runtime keeps a reserve for (exception objects) and what
+// it cannot live without (thread-local storage).
 
 #include <array>
 #include <cstddef>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What is done while memory is short: one short script for each way through the core, for every front. `prepare` runs
-// before, `act` during; then the memory is back and everybody must end as said here.
+// What is done while memory is short: one short script for each way through the core, for every front.
+// `prepare` runs before, `act` during; then the memory is back and everybody must end as said here.
 
 #include "stage.hpp"
 
@@ -16,7 +16,8 @@ using may = slot::may;
 inline cf::run_options with_metadata() { return cf::run_options().metadata(std::string(40, 'm')); }
 
 struct script_base {
-  static constexpr bool leads = false;  // starts a flight while memory is short, so there are allocations for sure
+  static constexpr bool leads =
+      false;  // starts a flight while memory is short, so there are allocations for sure
   static constexpr bool drops = false;  // has a task dropped, which not every front can do
   static cf::options group() { return {}; }
   template <class S>

@@ -4,9 +4,9 @@
 // A group, its callers and their tasks, whose own bookkeeping allocates nothing while faults are injected.
 //
 //   struct some_front {
-//     void run(group, slot&, key, run_options const&, task&);  // starts a call; the library copies the options
+//     void run(group, slot&, key, run_options const&, task&);  // a call; the library copies the options
 //     void leave(slot&);                                       // the caller is cancelled by its own means
-//     void pump();                                             // let everything that is ready run; throws nothing
+//     void pump();                                             // lets all that is ready run; throws nothing
 //     void forget(span<slot>);                                 // these have completed, and go
 //     void close();                                            // nothing more is done
 //   };
@@ -147,8 +147,9 @@ struct front_names {
 };
 
 inline char const* to_string(end e) {
-  constexpr std::array names{"open", "value",    "failed",   "abandoned", "cancelled", "timed_out", "wait_timed_out",
-                             "left", "max_keys", "mismatch", "memory",    "refused",   "other"};
+  constexpr std::array names{"open",      "value",          "failed", "abandoned", "cancelled",
+                             "timed_out", "wait_timed_out", "left",   "max_keys",  "mismatch",
+                             "memory",    "refused",        "other"};
   return names.at(static_cast<std::size_t>(e));
 }
 
@@ -236,7 +237,9 @@ class stage {
     for (slot& c : calls) c.error = c.thrown = nullptr;
   }
 
-  [[nodiscard]] std::uint64_t events(cf::event_type type) const { return seen.at(static_cast<std::size_t>(type)); }
+  [[nodiscard]] std::uint64_t events(cf::event_type type) const {
+    return seen.at(static_cast<std::size_t>(type));
+  }
 
   long nth = 0;
   shortage how = shortage::once;

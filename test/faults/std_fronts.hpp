@@ -59,7 +59,7 @@ struct front_base {
   queue ready;
 };
 
-// ---- coroutines ---------------------------------------------------------------------------------------------------
+// ---- coroutines -------------------------------------------------------------------------------------------
 
 struct coroutine_gate {
   task* of;
@@ -100,8 +100,8 @@ struct coroutine_front : front_base {
   }
 
  private:
-  static eager wait(coroutine_front& self, manual_group& flights, slot& c, std::string_view key, cf::run_options opts,
-                    task& t) {
+  static eager wait(coroutine_front& self, manual_group& flights, slot& c, std::string_view key,
+                    cf::run_options opts, task& t) {
     --injection::paused;
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
@@ -121,7 +121,7 @@ struct coroutine_front : front_base {
   }
 };
 
-// ---- callbacks ----------------------------------------------------------------------------------------------------
+// ---- callbacks --------------------------------------------------------------------------------------------
 
 /// Where a callback-style task keeps its completion while it waits.
 struct pending_answers {
@@ -208,9 +208,10 @@ struct on_front : front_base {
       *free = {&c, std::move(future)};
       pump();
     } else {
-      flights.start(
-          key, watched, cf::on(submit, std::bind_front(plain_task_of, &t)),
-          [&c](std::exception_ptr error, std::shared_ptr<answer const> got) { note(c, got, std::move(error)); });
+      flights.start(key, watched, cf::on(submit, std::bind_front(plain_task_of, &t)),
+                    [&c](std::exception_ptr error, std::shared_ptr<answer const> got) {
+                      note(c, got, std::move(error));
+                    });
     }
   }
   void pump() {
@@ -238,14 +239,14 @@ struct on_front : front_base {
   std::array<waiting, 16> futures;
 };
 
-// ---- senders ------------------------------------------------------------------------------------------------------
+// ---- senders ----------------------------------------------------------------------------------------------
 
 namespace ex = cacheflight::execution;
 
 struct gate_sender {
   using sender_concept = ex::sender_t;
-  using completion_signatures =
-      ex::completion_signatures<ex::set_error_t(std::exception_ptr), ex::set_value_t(answer), ex::set_stopped_t()>;
+  using completion_signatures = ex::completion_signatures<ex::set_error_t(std::exception_ptr),
+                                                          ex::set_value_t(answer), ex::set_stopped_t()>;
 
   template <class Receiver>
   struct state {
@@ -302,10 +303,10 @@ struct sender_front : front_base {
   cacheflight_test::kept_operations operations;
 };
 
-// ---- threads ------------------------------------------------------------------------------------------------------
+// ---- threads ----------------------------------------------------------------------------------------------
 
-/// Each call has a thread of its own, and the test goes on when all of them wait. With `On` the task is given to
-/// somebody else and its leader waits like a joiner; without, it runs on its leader's stack.
+/// Each call has a thread of its own, and the test goes on when all of them wait. With `On` the task is given
+/// to somebody else and its leader waits like a joiner; without, it runs on its leader's stack.
 template <bool On>
 struct thread_front : front_base {
   static constexpr char const* name = On ? "thread, on" : "thread";
@@ -354,7 +355,8 @@ struct thread_front : front_base {
   };
 
   /// On the caller's thread.
-  static void call(manual_group& flights, caller& mine, std::string_view key, cf::run_options const& opts, task& t) {
+  static void call(manual_group& flights, caller& mine, std::string_view key, cf::run_options const& opts,
+                   task& t) {
     std::shared_ptr<answer const> value;
     std::exception_ptr error;
     auto const submit = [&mine, &t](cf::work w) {
@@ -390,8 +392,8 @@ struct thread_front : front_base {
     return t->now();
   }
 
-  /// Those who wait are those whom the group counts. A leader that executes its task does not return when it is
-  /// released; it is when it was stopped, or its flight was.
+  /// Those who wait are those whom the group counts. A leader that executes its task does not return when it
+  /// is released; it is when it was stopped, or its flight was.
   [[nodiscard]] bool quiet() const {
     std::size_t waiting = 0;
     for (caller const& each : callers) {
@@ -411,7 +413,7 @@ struct thread_front : front_base {
   pending_work works;
 };
 
-// ---- the core by hand ---------------------------------------------------------------------------------------------
+// ---- the core by hand -------------------------------------------------------------------------------------
 
 struct hand_front : front_base {
   static constexpr char const* name = "hand";
@@ -423,7 +425,8 @@ struct hand_front : front_base {
         : keyed_flight(std::move(key), std::move(metadata)), of_(t) {}
     [[nodiscard]] std::type_info const& type() const noexcept override { return typeid(answer); }
     void start() {
-      if (!core_type::may_start(*this)) return core_type::settle(*this, cd::cause::abandoned, nullptr, nullptr);
+      if (!core_type::may_start(*this))
+        return core_type::settle(*this, cd::cause::abandoned, nullptr, nullptr);
       ++of_->invoked;
       of_->at = this;
       if (of_->at_once != told::wait) return end(*of_, of_->at_once);
@@ -487,7 +490,9 @@ struct hand_front : front_base {
     waiter& w = *free;
     c.at = &w;
     w.front = this;
-    auto const build = [&](std::string_view& k) { return new hand_flight(std::string(k), opts.metadata(), &t); };
+    auto const build = [&](std::string_view& k) {
+      return new hand_flight(std::string(k), opts.metadata(), &t);
+    };
     if (cd::access::enter(flights, key, w, opts, typeid(answer), build) == cd::admission::leads) {
       w.of = &c;
       static_cast<hand_flight&>(*w.joined()).start();

@@ -43,8 +43,9 @@ tally sweep() {
     sum.allocations += injection::seen();
     for (shortage const how : {shortage::once, shortage::lasting})
       for (long nth = 1;; ++nth) {
-        SCOPED_TRACE(std::string(Front::name) + ", " + Script::name + (events ? ", events" : "") + ", allocation " +
-                     std::to_string(nth) + (how == shortage::once ? "" : " and all that follow"));
+        SCOPED_TRACE(std::string(Front::name) + ", " + Script::name + (events ? ", events" : "") +
+                     ", allocation " + std::to_string(nth) +
+                     (how == shortage::once ? "" : " and all that follow"));
         bool const more = run_once<Front, Script>(nth, how, events);
         sum.points += injection::failed() > 0;
         sum.spared += injection::spared() > 0;
@@ -61,19 +62,19 @@ tally sweep() {
 template <class... Scripts>
 struct scripts {};
 
-using all_scripts =
-    scripts<miss, miss_with_metadata_and_deadlines, at_once<told::answer, end::value>, at_once<told::fail, end::failed>,
-            at_once<told::drop, end::abandoned>, five_misses, join, settle<told::answer, end::value>,
-            settle<told::fail, end::failed>, settle<told::drop, end::abandoned>, from_miss_to_settle, leader_leaves,
-            last_leaves, cancel, clear, flight_times_out, wait_times_out, group_destroyed, at_the_cap, already_stopped,
-            call_again>;
+using all_scripts = scripts<miss, miss_with_metadata_and_deadlines, at_once<told::answer, end::value>,
+                            at_once<told::fail, end::failed>, at_once<told::drop, end::abandoned>,
+                            five_misses, join, settle<told::answer, end::value>,
+                            settle<told::fail, end::failed>, settle<told::drop, end::abandoned>,
+                            from_miss_to_settle, leader_leaves, last_leaves, cancel, clear, flight_times_out,
+                            wait_times_out, group_destroyed, at_the_cap, already_stopped, call_again>;
 
 template <class Front, class Script>
 void report(tally& sum) {
   if (testing::Test::HasFailure() || (Script::drops && !Front::can_drop)) return;
   tally const t = sweep<Front, Script>();
-  std::printf("  %-22s %-44s %4ld allocations, %4ld failures injected", Front::name, Script::name, t.allocations,
-              t.points);
+  std::printf("  %-22s %-44s %4ld allocations, %4ld failures injected", Front::name, Script::name,
+              t.allocations, t.points);
   if (t.spared > 0) std::printf(", %ld known limits", t.spared);
   std::printf("\n");
   EXPECT_GE(t.allocations, Script::leads ? 4 : 0) << Script::name << ": vacuous";
@@ -88,8 +89,8 @@ template <class Front, class... Scripts>
 tally sweep_all(scripts<Scripts...>) {
   tally sum;
   (report<Front, Scripts>(sum), ...);
-  std::printf("  %-22s %-44s %4ld allocations, %4ld failures injected, %ld known limits\n", Front::name, "TOTAL",
-              sum.allocations, sum.points, sum.spared);
+  std::printf("  %-22s %-44s %4ld allocations, %4ld failures injected, %ld known limits\n", Front::name,
+              "TOTAL", sum.allocations, sum.points, sum.spared);
   return sum;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// A throw at every call into user code: hash, equality, keys, tasks, arguments, results, executors, schedulers, events,
-// callbacks. The n-th such call of a script throws, for every n.
+// A throw at every call into user code: hash, equality, keys, tasks, arguments, results, executors,
+// schedulers, events, callbacks. The n-th such call of a script throws, for every n.
 
 #include "../support/asking_executor.hpp"
 #include "../support/coroutines.hpp"
@@ -57,7 +57,9 @@ template <class Which>
 struct touchy {
   touchy() = default;
   touchy(touchy const&) { user_code::call(Which::copied); }
-  touchy(touchy&&) { user_code::call(Which::moved); }  // NOLINT(performance-noexcept-move-constructor): it throws
+  touchy(touchy&&) {
+    user_code::call(Which::moved);
+  }  // NOLINT(performance-noexcept-move-constructor): it throws
   touchy& operator=(touchy const&) = default;
 };
 
@@ -68,13 +70,16 @@ struct of_task {
   [[maybe_unused]] static constexpr char const *copied = "copy of a task", *moved = "move of a task";
 };
 struct of_argument {
-  [[maybe_unused]] static constexpr char const *copied = "copy of an argument", *moved = "move of an argument";
+  [[maybe_unused]] static constexpr char const *copied = "copy of an argument",
+                                               *moved = "move of an argument";
 };
 struct of_submit {
-  [[maybe_unused]] static constexpr char const *copied = "copy of an executor", *moved = "move of an executor";
+  [[maybe_unused]] static constexpr char const *copied = "copy of an executor",
+                                               *moved = "move of an executor";
 };
 struct of_scheduler {
-  [[maybe_unused]] static constexpr char const *copied = "copy of a scheduler", *moved = "move of a scheduler";
+  [[maybe_unused]] static constexpr char const *copied = "copy of a scheduler",
+                                               *moved = "move of a scheduler";
 };
 struct of_callback {
   [[maybe_unused]] static constexpr char const *copied = "copy of a callback", *moved = "move of a callback";
@@ -101,7 +106,9 @@ struct equal {
 };
 struct result {
   result() = default;
-  result(result&&) { user_code::call("move of a result"); }  // NOLINT(performance-noexcept-move-constructor): it throws
+  result(result&&) {
+    user_code::call("move of a result");
+  }  // NOLINT(performance-noexcept-move-constructor): it throws
 };
 struct argument : touchy<of_argument> {};
 struct metadata : touchy<of_metadata> {};
@@ -188,7 +195,8 @@ struct by_callback : front_base<by_callback> {
     }
   };
   void run(touchy_group& flights, outcome& o, int id, cf::run_options const& opts, hook const& h) {
-    flights.start(key(id), opts, cf::answering<result>(function(&h)), cf::via(scheduler(&ready), callback(&o)));
+    flights.start(key(id), opts, cf::answering<result>(function(&h)),
+                  cf::via(scheduler(&ready), callback(&o)));
   }
 };
 
@@ -275,7 +283,9 @@ struct by_sender : front_base<by_sender> {
     void set_stopped() && noexcept { of->other = true; }
   };
   void run(touchy_group& flights, outcome& o, int id, cf::run_options const& opts, hook const& h) {
-    auto const connect = [&] { return flights.run(key(id), opts, function(&h), argument()).connect(receiver{&o}); };
+    auto const connect = [&] {
+      return flights.run(key(id), opts, function(&h), argument()).connect(receiver{&o});
+    };
     operations.keep(connect).start();
   }
   cacheflight_test::kept_operations operations;
@@ -307,7 +317,8 @@ struct by_thread : front_base<by_thread<On>> {
     shared_result got;
     std::exception_ptr error;
     try {
-      if constexpr (On) got = flights.run(key(id), opts, cf::on(by_executor::submit(), function(&h)), argument());
+      if constexpr (On)
+        got = flights.run(key(id), opts, cf::on(by_executor::submit(), function(&h)), argument());
       else got = flights.run(key(id), opts, function(&h), argument());
     } catch (...) {
       error = std::current_exception();
@@ -340,8 +351,8 @@ struct ask {
 };
 using picky = cacheflight_test::asking<net::io_context::executor_type, ask>;
 
-/// Callers and tasks on executors that may throw. They are named, because a strand on an `any_io_executor` that throws
-/// is a known limit.
+/// Callers and tasks on executors that may throw. They are named, because a strand on an `any_io_executor`
+/// that throws is a known limit.
 struct asio_base {
   static constexpr std::array own_sites{"executor of a caller", "executor of a task", "move of an argument",
                                         "callback"};
@@ -357,7 +368,8 @@ struct asio_base {
   };
   [[nodiscard]] picky executor(char const* site) { return {io.get_executor(), {site}}; }
 
-  /// What a handler throws, and an executor when a coroutine that is through posts its end, leaves the context's `run`.
+  /// What a handler throws, and an executor when a coroutine that is through posts its end, leaves the
+  /// context's `run`.
   void pump() {
     for (;;) {
       try {
@@ -393,11 +405,13 @@ struct by_asio_coroutine : asio_base {
   }
 
  private:
-  awaitable<void> wait(touchy_group& flights, outcome& o, int id, cf::run_options const& opts, hook const& h) {
+  awaitable<void> wait(touchy_group& flights, outcome& o, int id, cf::run_options const& opts,
+                       hook const& h) {
     shared_result got;
     std::exception_ptr error;
     try {
-      auto operation = flights.run(key(id), opts, cf::on(executor("executor of a task"), function(&h)), argument());
+      auto operation =
+          flights.run(key(id), opts, cf::on(executor("executor of a task"), function(&h)), argument());
       got = co_await std::move(operation);
     } catch (...) {
       error = std::current_exception();
@@ -474,7 +488,8 @@ class throws : public testing::Test {
   }
 
  private:
-  static constexpr bool counted = !std::is_base_of_v<asio_base, Front>;  // Asio's handlers are no callbacks of ours
+  static constexpr bool counted =
+      !std::is_base_of_v<asio_base, Front>;  // Asio's handlers are no callbacks of ours
 
   void start(Front& front, outcome& o, int id, hook const& h) {
     o.started = true;
@@ -507,8 +522,8 @@ class throws : public testing::Test {
   std::map<cf::event_type, std::uint64_t> events;
 };
 
-using fronts = testing::Types<by_callback, by_executor, by_coroutine, by_sender, by_thread<false>, by_thread<true>,
-                              by_asio_handler, by_asio_coroutine>;
+using fronts = testing::Types<by_callback, by_executor, by_coroutine, by_sender, by_thread<false>,
+                              by_thread<true>, by_asio_handler, by_asio_coroutine>;
 TYPED_TEST_SUITE(throws, fronts, front_names);
 
 TYPED_TEST(throws, each_call_into_user_code_once) {
@@ -517,14 +532,15 @@ TYPED_TEST(throws, each_call_into_user_code_once) {
     std::set<std::string> here;
     long points = 0;
     for (long nth = 1;; ++nth) {
-      SCOPED_TRACE(std::string(TypeParam::name) + (joined ? ", join" : ", miss") + ", call " + std::to_string(nth));
+      SCOPED_TRACE(std::string(TypeParam::name) + (joined ? ", join" : ", miss") + ", call " +
+                   std::to_string(nth));
       if (!this->run_once(nth, joined)) break;
       ++points;
       here.insert(user_code::threw_at);
       if (this->HasFailure()) return;
     }
-    std::printf("  %-22s %-6s %3ld calls threw, at %zu places:", TypeParam::name, joined ? "join" : "miss", points,
-                here.size());
+    std::printf("  %-22s %-6s %3ld calls threw, at %zu places:", TypeParam::name, joined ? "join" : "miss",
+                points, here.size());
     for (auto const& each : here) std::printf(" %s;", each.c_str());
     std::printf("\n");
     EXPECT_EQ(here.contains("equality"), joined);

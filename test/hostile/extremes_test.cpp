@@ -74,7 +74,8 @@ TEST(extremes, R20_the_shortest_durations_end_at_once) {
       held<int> task;
       std::promise<std::exception_ptr> failure;
       auto got = failure.get_future();
-      flights.start("key", opts, task.task(), [&](std::exception_ptr e, auto const&) { failure.set_value(e); });
+      flights.start("key", opts, task.task(),
+                    [&](std::exception_ptr e, auto const&) { failure.set_value(e); });
       ASSERT_EQ(got.wait_for(std::chrono::seconds(60)), std::future_status::ready);
       EXPECT_TRUE(is<cacheflight::timeout_error>(got.get()));
       EXPECT_FALSE(flights.has("key"));
@@ -184,7 +185,8 @@ TEST(extremes, what_is_null_is_refused_at_once) {
 TEST(extremes, an_executor_that_is_null_fails_the_flight) {
   cacheflight::group flights;
   std::function<void(cacheflight::work)> no_executor;
-  EXPECT_THROW((void)flights.run("key", cacheflight::on(no_executor, [] { return 1; })), std::bad_function_call);
+  EXPECT_THROW((void)flights.run("key", cacheflight::on(no_executor, [] { return 1; })),
+               std::bad_function_call);
   EXPECT_EQ(flights.stats().rejected, 1U);
 }
 

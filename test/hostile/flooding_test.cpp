@@ -25,7 +25,7 @@ namespace detail = cacheflight::detail;
 constexpr std::size_t keys = 20'000;
 constexpr double limit = 10;  // times the cost of random keys
 
-// ---- text ---------------------------------------------------------------------------------------------------------
+// ---- text -------------------------------------------------------------------------------------------------
 
 /// Counts in memory of the test's own: a group copies its equality.
 struct counting_equal {
@@ -52,8 +52,9 @@ std::vector<std::string> random_texts() {
   return texts;
 }
 
-/// Texts of 16 bytes that libstdc++'s `std::hash`, whose seed everybody knows, gives the same 64 bits. It takes them in
-/// two words, and each step can be undone: for any first word there is a second one that leads to the same state.
+/// Texts of 16 bytes that libstdc++'s `std::hash`, whose seed everybody knows, gives the same 64 bits. It
+/// takes them in two words, and each step can be undone: for any first word there is a second one that leads
+/// to the same state.
 std::vector<std::string> colliding_texts() {
   constexpr std::uint64_t multiplier = (std::uint64_t{0xc6a4a793} << 32) + 0x5bd1e995, seed = 0xc70f6907;
   std::uint64_t inverse = multiplier;  // of the multiplier modulo 2^64, by Newton's iteration
@@ -84,7 +85,8 @@ cost cost_of(std::vector<std::string> const& texts) {
   cost spent;
   tally got;
   std::vector<held<int>> tasks(texts.size());
-  cacheflight::basic_group<std::string, Hash, counting_equal> flights({}, Hash(), counting_equal{&spent.comparisons});
+  cacheflight::basic_group<std::string, Hash, counting_equal> flights({}, Hash(),
+                                                                      counting_equal{&spent.comparisons});
   spent.milliseconds = 1e3 * seconds([&] {
                          for (std::size_t i = 0; i < texts.size(); ++i)
                            flights.start(texts[i], tasks[i].task(), got.callback());
@@ -99,8 +101,8 @@ TEST(flooding, R32_chosen_texts_cost_no_more_than_random_ones) {
   ASSERT_EQ(std::set<std::string>(chosen.begin(), chosen.end()).size(), keys);
   auto const usual = cost_of<cacheflight::default_hash<std::string>>(random_texts());
   auto const flooded = cost_of<cacheflight::default_hash<std::string>>(chosen);
-  std::printf("default hash: random texts %zu comparisons, %.0f ms; chosen texts %zu, %.0f ms\n", usual.comparisons,
-              usual.milliseconds, flooded.comparisons, flooded.milliseconds);
+  std::printf("default hash: random texts %zu comparisons, %.0f ms; chosen texts %zu, %.0f ms\n",
+              usual.comparisons, usual.milliseconds, flooded.comparisons, flooded.milliseconds);
   EXPECT_GE(usual.comparisons, keys);  // each was found: the count counts
   EXPECT_LE(static_cast<double>(flooded.comparisons), limit * static_cast<double>(usual.comparisons));
 }
@@ -119,13 +121,15 @@ TEST(flooding, the_chosen_texts_do_flood_a_hash_that_is_not_keyed) {
   random.resize(chosen.size());
   auto const usual = cost_of<fixed_hash>(random);
   auto const flooded = cost_of<fixed_hash>(chosen);
-  std::printf("std::hash, %zu texts: random %zu comparisons, %.0f ms; chosen %zu, %.0f ms (std::unordered_set: %.0f)\n",
-              chosen.size(), usual.comparisons, usual.milliseconds, flooded.comparisons, flooded.milliseconds,
-              random_ms);
+  std::printf(
+      "std::hash, %zu texts: random %zu comparisons, %.0f ms; chosen %zu, %.0f ms (std::unordered_set: "
+      "%.0f)\n",
+      chosen.size(), usual.comparisons, usual.milliseconds, flooded.comparisons, flooded.milliseconds,
+      random_ms);
   EXPECT_GT(static_cast<double>(flooded.comparisons), limit * static_cast<double>(usual.comparisons));
 }
 
-// ---- other keys ---------------------------------------------------------------------------------------------------
+// ---- other keys -------------------------------------------------------------------------------------------
 
 using P = cacheflight::std_platform;
 
@@ -173,8 +177,8 @@ struct counted_flight {
   static inline std::size_t passed = 0;
 };
 
-/// How many flights are passed in all, when each of these keys is in flight and is looked up once. 16 shards, which the
-/// lowest four bits choose.
+/// How many flights are passed in all, when each of these keys is in flight and is looked up once. 16 shards,
+/// which the lowest four bits choose.
 template <class Key>
 std::size_t passed_with(std::vector<Key> const& which) {
   hash_probe<Key> hash_of;
@@ -215,9 +219,11 @@ TEST(flooding, numbers_that_follow_a_pattern_cost_no_more_than_random_ones) {
       worst = std::max(worst, ratio);
     }
   }
-  for (std::uint64_t stride : {3ULL, 10ULL, 1'000ULL, 48ULL, 4'095ULL, 0x9e3779b97f4a7c15ULL, 1'000'000'007ULL}) {
+  for (std::uint64_t stride :
+       {3ULL, 10ULL, 1'000ULL, 48ULL, 4'095ULL, 0x9e3779b97f4a7c15ULL, 1'000'000'007ULL}) {
     double const ratio =
-        static_cast<double>(passed_with(made<std::uint64_t>([&](std::uint64_t i) { return i * stride; }))) / usual;
+        static_cast<double>(passed_with(made<std::uint64_t>([&](std::uint64_t i) { return i * stride; }))) /
+        usual;
     EXPECT_LE(ratio, limit) << "multiples of " << stride;
     worst = std::max(worst, ratio);
   }
@@ -236,8 +242,9 @@ TEST(flooding, other_types_that_follow_a_pattern_cost_no_more_than_random_ones) 
   expect_cheap("enum", made<id>([](std::uint64_t i) { return static_cast<int>(i) * 65'536; }));
   expect_cheap("double", made<double>([](std::uint64_t i) { return static_cast<double>(i) / 4; }));
   std::vector<std::unique_ptr<std::string>> objects;
-  expect_cheap("pointer",
-               made<std::string*>([&](auto) { return objects.emplace_back(std::make_unique<std::string>()).get(); }));
+  expect_cheap("pointer", made<std::string*>([&](auto) {
+                 return objects.emplace_back(std::make_unique<std::string>()).get();
+               }));
 }
 
 }  // namespace

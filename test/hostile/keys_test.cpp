@@ -61,8 +61,8 @@ net::awaitable<R> value_later() {
   co_return R(42);
 }
 
-// One call through a front, on this thread, that has completed when `call` returns: with a value, or with what is
-// returned.
+// One call through a front, on this thread, that has completed when `call` returns: with a value, or with
+// what is returned.
 
 struct blocking {
   using stopped = cacheflight::caller_stopped_error;
@@ -129,7 +129,9 @@ using fronts = testing::Types<blocking, callback, asio>;
 struct front_names {
   template <class Front>
   static std::string GetName(int) {
-    return std::is_same_v<Front, blocking> ? "blocking" : std::is_same_v<Front, callback> ? "callback" : "asio";
+    return std::is_same_v<Front, blocking>   ? "blocking"
+           : std::is_same_v<Front, callback> ? "callback"
+                                             : "asio";
   }
 };
 TYPED_TEST_SUITE(hostile_key, fronts, front_names);
@@ -213,12 +215,14 @@ TYPED_TEST(hostile_key, R32_is_in_no_exceptions_text) {
     fails_with(type_identity<cacheflight::type_mismatch_error>(), nothing, run_options(), long());
     fails_with(type_identity<cacheflight::cancelled_error>(), [&](auto& g, auto&, auto&) { g.cancel(key); });
     fails_with(type_identity<cacheflight::cancelled_error>(), [&](auto& g, auto&, auto&) { g.clear(); });
-    fails_with(type_identity<cacheflight::abandoned_error>(), [](auto&, auto& task, auto&) { task.answer.reset(); });
+    fails_with(type_identity<cacheflight::abandoned_error>(),
+               [](auto&, auto& task, auto&) { task.answer.reset(); });
     fails_with(type_identity<cacheflight::timeout_error>(), [](auto& g, auto&, auto&) { pass(g, 2h); });
     fails_with(
         type_identity<cacheflight::timeout_error>(), [](auto& g, auto&, auto&) { pass(g, 2s); },
         run_options().wait_timeout(1s));
-    fails_with(type_identity<typename TypeParam::stopped>(), [](auto&, auto&, auto& stop) { stop.request_stop(); });
+    fails_with(type_identity<typename TypeParam::stopped>(),
+               [](auto&, auto&, auto& stop) { stop.request_stop(); });
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A million keys in flight, a million callers of one key: nothing recurses, nothing costs more than its share, and what
-// was taken is given back.
+// A million keys in flight, a million callers of one key: nothing recurses, nothing costs more than its
+// share, and what was taken is given back.
 #include "../support/coroutines.hpp"
 #include "support.hpp"
 #include <cacheflight/coroutine.hpp>
@@ -55,7 +55,7 @@ void expect_balanced(cacheflight::statistics const& s) {
   EXPECT_EQ(s.in_flight + s.waiters + s.detached, 0U);
 }
 
-// ---- a million keys -----------------------------------------------------------------------------------------------
+// ---- a million keys ---------------------------------------------------------------------------------------
 
 TEST(numbers, a_million_keys_in_flight_are_settled_cancelled_and_cleared) {
   on_small_stack([] {
@@ -87,8 +87,8 @@ TEST(numbers, a_million_keys_in_flight_are_settled_cancelled_and_cleared) {
     flights.reset();
     std::size_t const after = allocated();
     if constexpr (!sanitized) {
-      std::printf("%zu keys: %zu bytes each; at rest the group keeps %zu bytes per key that was up at once\n", million,
-                  (full - empty) / million, (rest - empty) / million);
+      std::printf("%zu keys: %zu bytes each; at rest the group keeps %zu bytes per key that was up at once\n",
+                  million, (full - empty) / million, (rest - empty) / million);
       EXPECT_GT(full - empty, million * 64);  // it is counted
       EXPECT_LE(rest - empty, million * 17);  // two buckets for each key
       EXPECT_LE(after, before + 65'536);
@@ -96,7 +96,8 @@ TEST(numbers, a_million_keys_in_flight_are_settled_cancelled_and_cleared) {
   });
 }
 
-/// Keys that differ at their very end. A flight keeps one copy, a joiner and a result that outlives its flight none.
+/// Keys that differ at their very end. A flight keeps one copy, a joiner and a result that outlives its
+/// flight none.
 TEST(numbers, a_hundred_thousand_keys_of_10_KB_are_in_flight_and_given_back) {
   on_small_stack([] {
     constexpr std::size_t count = scaled(100'000), size = 10'000;
@@ -130,8 +131,8 @@ TEST(numbers, a_hundred_thousand_keys_of_10_KB_are_in_flight_and_given_back) {
     flights.reset();
     std::size_t const after = allocated();
     if constexpr (!sanitized) {
-      std::printf("%zu keys of %zu bytes: %zu bytes each, %zu for a joiner\n", count, size, (full - before) / count,
-                  (joined - full) / count);
+      std::printf("%zu keys of %zu bytes: %zu bytes each, %zu for a joiner\n", count, size,
+                  (full - before) / count, (joined - full) / count);
       EXPECT_GT(full - before, count * size);
       EXPECT_LE(full - before, count * (size + 1'000));
       EXPECT_LE(joined - full, count * 1'000);
@@ -168,7 +169,7 @@ TEST(numbers, a_quarter_of_a_million_flights_end_before_their_deadlines) {
   });
 }
 
-// ---- a million callers --------------------------------------------------------------------------------------------
+// ---- a million callers ------------------------------------------------------------------------------------
 
 enum class ending { settle, cancel, clear, destroy };
 
@@ -213,7 +214,8 @@ struct gate {
 };
 gate through(std::coroutine_handle<>* waiting) { return {waiting}; }
 
-eager one_caller(cacheflight::group& flights, std::coroutine_handle<>* waiting, run_options opts, tally* got) {
+eager one_caller(cacheflight::group& flights, std::coroutine_handle<>* waiting, run_options opts,
+                 tally* got) {
   auto operation = flights.run("key", std::move(opts), through, waiting);
   auto const answer = co_await std::move(operation);
   if (*answer == 42) ++got->values;
@@ -250,7 +252,8 @@ TEST(numbers, a_million_calls_from_each_others_callbacks) {
   });
 }
 
-/// How long it takes until each of `count` callers has left a flight by itself, with the one that stays in the middle.
+/// How long it takes until each of `count` callers has left a flight by itself, with the one that stays in
+/// the middle.
 double seconds_to_leave(std::size_t count) {
   tally got;
   held<int> task;
@@ -275,7 +278,8 @@ double seconds_to_leave(std::size_t count) {
 
 TEST(numbers, each_of_a_million_leaves_at_the_same_price) {
   double const few = seconds_to_leave(million / 10), many = seconds_to_leave(million);
-  std::printf("%zu leave in %.3f s, %zu in %.3f s: %.1f times\n", million / 10, few, million, many, many / few);
+  std::printf("%zu leave in %.3f s, %zu in %.3f s: %.1f times\n", million / 10, few, million, many,
+              many / few);
   EXPECT_LT(many, 40 * few);  // ten times the callers; a search would make it a hundred times
 }
 

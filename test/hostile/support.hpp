@@ -44,8 +44,8 @@ struct held {
   }
 };
 
-/// How often callbacks were called. Rethrowing a million exceptions to tell them apart takes too long: the last one is
-/// there for all.
+/// How often callbacks were called. Rethrowing a million exceptions to tell them apart takes too long: the
+/// last one is there for all.
 struct tally {
   std::size_t values = 0, failures = 0;
   std::exception_ptr last;

@@ -60,10 +60,10 @@ TEST(keys, numbers_texts_and_booleans_are_told_apart) {
 }
 
 TEST(keys, where_parts_begin_and_end_is_told) {
-  std::set<std::string> const different{make_key("a", "b"),     make_key("ab"),         make_key("a:b"),
-                                        make_key("a,b"),        make_key("a", "b", ""), make_key("", "a", "b"),
-                                        make_key("a", "", "b"), make_key("a\":\"b"),    make_key("a", ":", "b"),
-                                        make_key("a\\", "b"),   make_key("a\\:b")};
+  std::set<std::string> const different{
+      make_key("a", "b"),      make_key("ab"),         make_key("a:b"),        make_key("a,b"),
+      make_key("a", "b", ""),  make_key("", "a", "b"), make_key("a", "", "b"), make_key("a\":\"b"),
+      make_key("a", ":", "b"), make_key("a\\", "b"),   make_key("a\\:b")};
   EXPECT_EQ(different.size(), 11U);
 }
 
@@ -83,12 +83,14 @@ TEST(keys, everything_else_is_quoted_and_printable) {
   EXPECT_EQ(make_key("a\"b\\c:d"), R"("a\"b\\c:d")");
   EXPECT_EQ(make_key("a\nb\0c\x7f\xc3\xbc"sv), R"("a\x0ab\x00c\x7f\xc3\xbc")");
   for (int byte = 0; byte < 256; ++byte)
-    for (char const c : make_key(std::string(2, static_cast<char>(byte)))) EXPECT_TRUE(c >= 0x20 && c < 0x7f) << byte;
+    for (char const c : make_key(std::string(2, static_cast<char>(byte))))
+      EXPECT_TRUE(c >= 0x20 && c < 0x7f) << byte;
 }
 
 TEST(keys, optional_is_its_value_or_null) {
-  EXPECT_EQ(make_key(std::optional(42), std::optional("de"s), std::optional<std::string>(), std::optional(true)),
-            "42:de:null:true");
+  EXPECT_EQ(
+      make_key(std::optional(42), std::optional("de"s), std::optional<std::string>(), std::optional(true)),
+      "42:de:null:true");
 }
 
 TEST(keys, own_types_say_what_part_they_are) {

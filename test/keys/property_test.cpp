@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// make_key can be undone: what a parser reads from the key is what went in. So no two lists of parts share a key.
+// make_key can be undone: what a parser reads from the key is what went in. So no two lists of parts share a
+// key.
 #include <cacheflight/keys.hpp>
 
 #include <gtest/gtest.h>
@@ -85,8 +86,10 @@ bool same(part const& went_in, read_part const& came_out) {
     return came_out == (text->size() > 64 ? read_part(hashed{sha256_of(*text)}) : read_part(*text));
   std::string const word = std::visit(
       [](auto const& value) -> std::string {
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, bool>) return value ? "true" : "false";
-        else if constexpr (std::is_integral_v<std::remove_cvref_t<decltype(value)>>) return std::to_string(value);
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, bool>)
+          return value ? "true" : "false";
+        else if constexpr (std::is_integral_v<std::remove_cvref_t<decltype(value)>>)
+          return std::to_string(value);
         else return "null";
       },
       went_in);

@@ -36,7 +36,7 @@ using cacheflight::run_options;
 using namespace std::chrono_literals;
 using namespace std::string_literals;
 
-// ---- threads ------------------------------------------------------------------------------------------------------
+// ---- threads ----------------------------------------------------------------------------------------------
 
 std::string greet(std::string name, int times) {
   std::string all;
@@ -73,15 +73,16 @@ TEST(wrap, no_arguments_the_prefix_is_the_key) {
 
 TEST(wrap, the_flight_has_the_key_while_it_runs) {
   cacheflight::group flights;
-  auto const get = cacheflight::wrap(flights, "n", [&](int n) { return flights.has("n:" + std::to_string(n)); });
+  auto const get =
+      cacheflight::wrap(flights, "n", [&](int n) { return flights.has("n:" + std::to_string(n)); });
   EXPECT_TRUE(*get(5));
   EXPECT_FALSE(flights.has(get.key(5)));
 }
 
 TEST(wrap, functions_with_a_stop_token_get_one) {
   cacheflight::group flights;
-  auto const get =
-      cacheflight::wrap(flights, "n", [](std::stop_token token, int n) { return token.stop_possible() ? n : -1; });
+  auto const get = cacheflight::wrap(
+      flights, "n", [](std::stop_token token, int n) { return token.stop_possible() ? n : -1; });
   EXPECT_EQ(*get(5), 5);
 }
 
@@ -110,7 +111,8 @@ TEST(wrap, options_are_the_wrappers_unless_the_call_has_its_own) {
 
 TEST(wrap, what_the_function_throws_is_thrown) {
   cacheflight::group flights;
-  auto const get = cacheflight::wrap(flights, "n", [](int n) -> int { throw std::out_of_range(std::to_string(n)); });
+  auto const get =
+      cacheflight::wrap(flights, "n", [](int n) -> int { throw std::out_of_range(std::to_string(n)); });
   EXPECT_THROW((void)get(5), std::out_of_range);
 }
 
@@ -128,7 +130,7 @@ TEST(wrap, null_functions_are_refused_at_once) {
   EXPECT_THROW((void)cacheflight::wrap(flights, "n", none), std::invalid_argument);
 }
 
-// ---- any coroutine ------------------------------------------------------------------------------------------------
+// ---- any coroutine ----------------------------------------------------------------------------------------
 
 /// Suspends who awaits it until `open`.
 class gate {
@@ -142,7 +144,8 @@ class gate {
   std::coroutine_handle<> waiting_;
 };
 
-cacheflight_test::lazy<std::string> wait_and_repeat(gate* at, std::string_view text, std::string const& more) {
+cacheflight_test::lazy<std::string> wait_and_repeat(gate* at, std::string_view text,
+                                                    std::string const& more) {
   co_await *at;
   co_return std::string(text) + more;
 }
@@ -188,7 +191,8 @@ TEST(wrap, calls_own_text_that_is_optional) {
   std::string answer;
   {
     std::string const text(40, 't');
-    await_optional(cacheflight::wrap(flights, "optional", std::bind_front(wait_for_optional, &at)), text, answer);
+    await_optional(cacheflight::wrap(flights, "optional", std::bind_front(wait_for_optional, &at)), text,
+                   answer);
   }
   at.open();
   EXPECT_EQ(answer, std::string(40, 't'));
@@ -218,7 +222,7 @@ TEST(wrap, what_a_call_returns_is_lazy) {
   EXPECT_EQ(flights.stats().misses, 0U);
 }
 
-// ---- Asio ---------------------------------------------------------------------------------------------------------
+// ---- Asio -------------------------------------------------------------------------------------------------
 
 int fetches = 0;
 

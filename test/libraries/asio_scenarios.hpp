@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The scenarios of the Python original for tasks that ask a real server through operations of Asio. A task goes on when its
-// scenario says so, after all callers have entered. `Client` has
+// The scenarios of the Python original for tasks that ask a real server through operations of Asio. A task
+// goes on when its scenario says so, after all callers have entered. `Client` has
 // - asio::awaitable<void> open(), void close(): what comes before the first scenario, and after the last;
 // - asio::awaitable<std::string> get(): asks it for "answer";
 // - asio::awaitable<std::string> get_wrongly(): asks it for what it refuses, and throws;
@@ -99,7 +99,8 @@ class asio_scenarios {
       for (int i = 0; i < 10; ++i) co_await spawn(n, "key", run_options().timeout(500ms));
       co_await answered(n, 10);
       co_await quiet();
-      expect("a timeout goes to all, and the task stops", n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
+      expect("a timeout goes to all, and the task stops",
+             n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
     }
     std::printf("%d failed\n", failed_);
     co_return failed_;

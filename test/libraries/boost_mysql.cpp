@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Boost.MySQL: the task is a coroutine of Asio that takes a connection from a pool. Usage: boost_mysql SOCKET, the Unix
-// socket of a server for this alone.
+// Boost.MySQL: the task is a coroutine of Asio that takes a connection from a pool. Usage: boost_mysql
+// SOCKET, the Unix socket of a server for this alone.
 
 #include "asio_scenarios.hpp"
 

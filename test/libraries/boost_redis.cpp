@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Boost.Redis: the task is a coroutine of Asio around `async_exec`. Usage: boost_redis PORT, of a server for this alone.
+// Boost.Redis: the task is a coroutine of Asio around `async_exec`. Usage: boost_redis PORT, of a server for
+// this alone.
 
 #include "asio_scenarios.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// drogon: `drogon::Task` starts when it is awaited, and belongs to an event loop. Besides the scenarios, a server that
-// answers 200 clients with one execution.
+// drogon: `drogon::Task` starts when it is awaited, and belongs to an event loop. Besides the scenarios, a
+// server that answers 200 clients with one execution.
 
 #include "scenarios.hpp"
 
@@ -35,7 +35,7 @@ struct on_drogon {
   static void stop();
 };
 
-// ---- the server ----------------------------------------------------------------------------------------------------
+// ---- the server -------------------------------------------------------------------------------------------
 
 cacheflight::group users;
 constexpr int clients = 200;
@@ -52,7 +52,8 @@ drogon::Task<drogon::HttpResponsePtr> handle(drogon::HttpRequestPtr, std::string
   ++arrived;
   auto* const loop = trantor::EventLoop::getEventLoopOfCurrentThread();
   auto const on_loop = [loop](std::function<void()> f) { loop->queueInLoop(std::move(f)); };
-  std::shared_ptr<std::string const> const user = co_await users.run("user:" + id, load_user, id).resume_on(on_loop);
+  std::shared_ptr<std::string const> const user =
+      co_await users.run("user:" + id, load_user, id).resume_on(on_loop);
   auto const response = drogon::HttpResponse::newHttpResponse();
   response->setBody(*user);
   co_return response;
@@ -72,7 +73,8 @@ drogon::Task<void> ask(drogon::HttpClientPtr client) {
 
 drogon::Task<void> serve() {
   auto const address = "http://" + app().getListeners().at(0).toIpPort();
-  for (int i = 0; i < clients; ++i) detached(ask(drogon::HttpClient::newHttpClient(address, app().getLoop())));
+  for (int i = 0; i < clients; ++i)
+    detached(ask(drogon::HttpClient::newHttpClient(address, app().getLoop())));
   while (answered < clients) co_await on_drogon::sleep(std::chrono::milliseconds(1));
   app().quit();
 }
@@ -86,7 +88,7 @@ int main() {
   app().registerHandler("/user/{id}", &handle, {drogon::Get});
   int const failed = libraries::scenarios<on_drogon>().run();
   bool const one = executions == 1 && right == clients;
-  std::printf("%s: a server answers %d of %d clients with %d execution\n", one ? "  ok" : "FAIL", right, clients,
-              executions.load());
+  std::printf("%s: a server answers %d of %d clients with %d execution\n", one ? "  ok" : "FAIL", right,
+              clients, executions.load());
   return failed + !one;
 }

@@ -62,7 +62,8 @@ class scenarios {
   task<void> call(std::string key, cacheflight::run_options opts, counts& n, bool fails = false) {
     try {
       std::shared_ptr<std::string const> const answer =
-          co_await flights_.run(std::move(key), std::move(opts), fetch, std::ref(n), fails).resume_on(on_loop);
+          co_await flights_.run(std::move(key), std::move(opts), fetch, std::ref(n), fails)
+              .resume_on(on_loop);
       n.objects.insert(answer.get());
       ++n.values;
     } catch (cacheflight::timeout_error const&) {
@@ -153,7 +154,8 @@ class scenarios {
       co_await entered(10);
       co_await answered(n, 10);
       co_await quiet();
-      expect("a timeout goes to all, and the task stops", n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
+      expect("a timeout goes to all, and the task stops",
+             n.timed_out == 10 && n.executions == 1 && n.stopped == 1);
     }
     Library::stop();
   }

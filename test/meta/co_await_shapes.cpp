@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// What g++ 12 destroys twice: an aggregate, a closure or an array that is built in an expression with a co_await, if its
-// destructor does something. It is known here by a compiler that has the fault; scripts/lint-co-await must find each
-// line that is marked `dies`, and no other.
+// What g++ 12 destroys twice: an aggregate, a closure or an array that is built in an expression with a
+// co_await, if its destructor does something. It is known here by a compiler that has the fault;
+// scripts/lint-co-await must find each line that is marked `dies`, and no other.
 
 #include <array>
 #include <coroutine>
@@ -144,7 +144,8 @@ void check(char const* name, task (*shape)(), [[maybe_unused]] bool dies) {
 #endif
   if (right) return;
   ++wrong;
-  std::printf("%s: destroyed twice: %d, not destroyed: %zu\n", name, tracked::destroyed_twice, tracked::alive.size());
+  std::printf("%s: destroyed twice: %d, not destroyed: %zu\n", name, tracked::destroyed_twice,
+              tracked::alive.size());
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a group's calls pay for its metrics: CPU time of a call with and without, in turns, in one run. Not a test: build the
-// target metrics_cost with optimization, and run it by hand.
+// What a group's calls pay for its metrics: CPU time of a call with and without, in turns, in one run. Not a
+// test: build the target metrics_cost with optimization, and run it by hand.
 #include <cacheflight/callback.hpp>
 #include <cacheflight/prometheus.hpp>
 
@@ -50,7 +50,8 @@ double miss(cacheflight::group& flights) {
 /// Each call joins one flight, which then ends for all.
 double join(cacheflight::group& flights) {
   std::optional<completion<int>> held;
-  flights.start("key", cacheflight::answering<int>([&held](completion<int> done) { held.emplace(std::move(done)); }),
+  flights.start("key",
+                cacheflight::answering<int>([&held](completion<int> done) { held.emplace(std::move(done)); }),
                 ignore);
   double const start = cpu_ns();
   for (std::size_t i = 0; i < calls; ++i) flights.start("key", [] { return 1; }, ignore);
@@ -78,7 +79,8 @@ double median(std::vector<double> all) {
 
 void compare(char const* name, double (*scenario)(cacheflight::group&)) {
   cacheflight::task_durations const durations;
-  std::array<options, 3> const with{options(), options().on_event([](event const&) {}), options().on_event(durations)};
+  std::array<options, 3> const with{options(), options().on_event([](event const&) {}),
+                                    options().on_event(durations)};
   std::array<std::vector<double>, 3> samples;
   std::array<std::vector<double>, 3> ratios;
   cacheflight::prometheus_metrics metrics;
@@ -92,8 +94,9 @@ void compare(char const* name, double (*scenario)(cacheflight::group&)) {
     for (std::size_t i = 0; i < 3; ++i) took[(round + i) % 3] = scenario(*groups[(round + i) % 3]);
     for (std::size_t i = 0; i < 3; ++i) samples[i].push_back(took[i]), ratios[i].push_back(took[i] / took[0]);
   }
-  std::printf("%-20s attached %6.1f ns   an empty on_event %6.1f ns x%.2f   task_durations %6.1f ns x%.2f\n", name,
-              median(samples[0]), median(samples[1]), median(ratios[1]), median(samples[2]), median(ratios[2]));
+  std::printf("%-20s attached %6.1f ns   an empty on_event %6.1f ns x%.2f   task_durations %6.1f ns x%.2f\n",
+              name, median(samples[0]), median(samples[1]), median(ratios[1]), median(samples[2]),
+              median(ratios[2]));
 }
 
 }  // namespace

@@ -79,7 +79,8 @@ class desk {
  public:
   template <class Group>
   void ask(Group& flights, typename Group::key_type const& key, run_options opts = {}) {
-    auto const task = cacheflight::answering<int>([this](completion<int> done) { open_.push_back(std::move(done)); });
+    auto const task =
+        cacheflight::answering<int>([this](completion<int> done) { open_.push_back(std::move(done)); });
     flights.start(key, std::move(opts), task, [](std::exception_ptr, std::shared_ptr<int const>) {});
   }
   void answer_all() {
@@ -95,7 +96,8 @@ class desk {
   std::vector<completion<int>> open_;
 };
 
-// Every kind of outcome, a different number of times each, so that no two metrics can be mistaken for each other.
+// Every kind of outcome, a different number of times each, so that no two metrics can be mistaken for each
+// other.
 TEST(prometheus, each_metric_is_the_number_it_says) {
   prometheus_metrics metrics;
   bool broken = false;
@@ -122,7 +124,8 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   for (int i = 0; i < 7; ++i) callers.ask(flights, "up0");
   for (int i = 0; i < 8; ++i) callers.ask(flights, "refused");
   for (int i = 0; i < 9; ++i)
-    flights.start("up0", [] { return std::string(); }, [](std::exception_ptr, std::shared_ptr<std::string const>) {});
+    flights.start(
+        "up0", [] { return std::string(); }, [](std::exception_ptr, std::shared_ptr<std::string const>) {});
   broken = true;
   for (int i = 0; i < 10; ++i) callers.ask(flights, "up1");
 
@@ -137,7 +140,8 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   samples found = scrape(metrics);
   std::erase_if(found, [](auto const& one) { return one.first.starts_with("cacheflight_task_duration_"); });
   EXPECT_EQ(found, expected);
-  EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_count")), 2) << "of tasks that returned a value only";
+  EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_count")), 2)
+      << "of tasks that returned a value only";
   EXPECT_EQ(sample(metrics, in("users", "task_duration_ms_sum")), 80);
   EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_count")), 2);
   EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_sum")), 0.08);
@@ -154,8 +158,8 @@ TEST(prometheus, types_and_texts_are_announced) {
   manual_group flights;
   metrics.attach("users", flights);
   std::string const text = text_of(metrics);
-  for (char const* counter :
-       {"hit", "miss", "error", "timeout", "cancelled", "max_keys_rejected", "type_mismatch", "callback_failures"}) {
+  for (char const* counter : {"hit", "miss", "error", "timeout", "cancelled", "max_keys_rejected",
+                              "type_mismatch", "callback_failures"}) {
     EXPECT_THAT(text, HasSubstr(std::string("# TYPE cacheflight_") + counter + "_total counter\n"));
     EXPECT_THAT(text, HasSubstr(std::string("# HELP cacheflight_") + counter + "_total "));
   }
@@ -349,7 +353,8 @@ TEST(durations, a_bound_belongs_to_its_bucket) {
   prometheus_metrics metrics;
   metrics.attach("users", flights, durations);
   auto const bucket = [&](char const* bound) {
-    return sample(metrics, "cacheflight_task_duration_ms_bucket{group=\"users\",le=\"" + std::string(bound) + "\"}");
+    return sample(metrics,
+                  "cacheflight_task_duration_ms_bucket{group=\"users\",le=\"" + std::string(bound) + "\"}");
   };
   EXPECT_EQ(bucket("1"), 2);
   EXPECT_EQ(bucket("2.5"), 4);
@@ -378,7 +383,8 @@ TEST(durations, that_nothing_counts_are_refused_or_left_out) {
 
   manual_group forgetful{options().on_event([](cacheflight::event const&) {})};
   metrics.attach("forgetful", forgetful, durations);
-  EXPECT_EQ(sample(metrics, in("forgetful", "task_duration_ms_count")), 0) << "no task has returned a value yet";
+  EXPECT_EQ(sample(metrics, in("forgetful", "task_duration_ms_count")), 0)
+      << "no task has returned a value yet";
   desk callers;
   callers.ask(forgetful, "key");
   callers.answer_all();
@@ -405,7 +411,14 @@ TEST(durations, none_is_lost_among_threads) {
       all.emplace_back([&, copy = durations] {
         start.arrive_and_wait();
         for (int i = 0; i < each; ++i)
-          copy({cacheflight::event_type::task_resolved, "", 1, 1, i % 2 ? 1us : 2us, no_error, no_metadata, {}});
+          copy({cacheflight::event_type::task_resolved,
+                "",
+                1,
+                1,
+                i % 2 ? 1us : 2us,
+                no_error,
+                no_metadata,
+                {}});
       });
   }
   auto const found = durations.read();

@@ -19,7 +19,8 @@
 
 namespace cacheflight_model {
 
-/// Callers leave by their stop token; their turns come through a scheduler that the program empties, or at once.
+/// Callers leave by their stop token; their turns come through a scheduler that the program empties, or at
+/// once.
 class front_runner : public runner {
  protected:
   struct scheduler {
@@ -51,7 +52,8 @@ class front_runner : public runner {
     call& me = model_.of(c);
     if (me.at == stage::linking) me.at = stage::waiting;
   }
-  /// Turns wait until the calls that enter on this thread have entered; their tasks begin, or are given up, afterwards.
+  /// Turns wait until the calls that enter on this thread have entered; their tasks begin, or are given up,
+  /// afterwards.
   void all_have_entered() {
     for (int c = entering(); c != no_one && is_entering(c); c = entering()) has_entered(c);
   }
@@ -154,7 +156,8 @@ class callback_runner final : public front_runner {
       value.reset();
       done(c, e, number);
     };
-    if (inline_turns_) group_->start(std::move(key), std::move(opts), cacheflight::answering<T>(task), callback);
+    if (inline_turns_)
+      group_->start(std::move(key), std::move(opts), cacheflight::answering<T>(task), callback);
     else
       group_->start(std::move(key), std::move(opts), cacheflight::answering<T>(task),
                     cacheflight::via(scheduler{this, c}, callback));
@@ -179,7 +182,8 @@ class callback_runner final : public front_runner {
     }
     of<T>(i).asked.emplace(token, on_stop{this, i});
     park(i);
-    if (plan_of(i).does() == run_plan::task::obeys && model_.at(i).asked) settle(i, ending::error, next_error());
+    if (plan_of(i).does() == run_plan::task::obeys && model_.at(i).asked)
+      settle(i, ending::error, next_error());
   }
 
   void do_settle(int i, ending how, int number) override {
@@ -214,7 +218,9 @@ class coroutine_runner final : public front_runner {
   /// A caller: starts when it is told to, so that its handle is known, and frees itself.
   struct caller {
     struct promise_type {
-      caller get_return_object() noexcept { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+      caller get_return_object() noexcept {
+        return {std::coroutine_handle<promise_type>::from_promise(*this)};
+      }
       std::suspend_always initial_suspend() noexcept { return {}; }
       std::suspend_never final_suspend() noexcept { return {}; }
       void return_void() noexcept {}

@@ -59,7 +59,8 @@ class hand_runner final : public runner {
     };
     verdict got{};
     try {
-      got = access::enter(*group_, key, w, opts, type, build) == admission::leads ? verdict::leads : verdict::joins;
+      got = access::enter(*group_, key, w, opts, type, build) == admission::leads ? verdict::leads
+                                                                                  : verdict::joins;
     } catch (cacheflight::max_keys_error const&) {
       got = verdict::full;
     } catch (cacheflight::type_mismatch_error const&) {
@@ -93,7 +94,8 @@ class hand_runner final : public runner {
 
   void start(hand_flight& f, int i) {
     bool const may = core_type::may_start(f);
-    if (may != (model_.at(i).end == ending::open)) return model_.violated("rules 9, 13: a doomed task was started");
+    if (may != (model_.at(i).end == ending::open))
+      return model_.violated("rules 9, 13: a doomed task was started");
     if (!may) return settle(i, ending::abandoned, abandoned_answer);
     model_.invoked(i);
     bool const stoppable_first = plan_of(i).stoppable_first();
@@ -120,7 +122,8 @@ class hand_runner final : public runner {
         else value = std::make_shared<answer const>(number);
         return core_type::settle(f, cause::resolved, std::move(value), nullptr);
       }
-      case ending::error: return core_type::settle(f, cause::rejected, nullptr, std::exception_ptr(error(number)));
+      case ending::error:
+        return core_type::settle(f, cause::rejected, nullptr, std::exception_ptr(error(number)));
       default: return core_type::settle(f, cause::abandoned, nullptr, nullptr);
     }
   }
@@ -130,8 +133,10 @@ class hand_runner final : public runner {
   void do_vanish(int c, stage was) override {
     hand_call& w = *waiter_of(c);
     bool const free = core_type::withdraw(w);
-    if (was == stage::ready) model_.expect(!free, "rule 29: a caller that has its turn vanishes as if it had not");
-    if (was == stage::refused || was == stage::waiting) model_.expect(free, "rule 29: a waiting caller cannot vanish");
+    if (was == stage::ready)
+      model_.expect(!free, "rule 29: a caller that has its turn vanishes as if it had not");
+    if (was == stage::refused || was == stage::waiting)
+      model_.expect(free, "rule 29: a waiting caller cannot vanish");
     if (!free) core_type::finish(w);
     waiter_of(c).reset();
   }
@@ -167,7 +172,8 @@ class hand_runner final : public runner {
         case cause::resolved:
           got.end = ending::value;
           if (auto const value = cacheflight::detail::core<lone_platform>::take_value(f); !value) break;
-          else if (model_.of(c).other_type) got.answer = static_cast<int>(*static_cast<double const*>(value.get()));
+          else if (model_.of(c).other_type)
+            got.answer = static_cast<int>(*static_cast<double const*>(value.get()));
           else got.answer = static_cast<answer const*>(value.get())->number;
           break;
         case cause::rejected:

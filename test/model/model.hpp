@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The contract as a sequential program, written from docs/contract.md and kept naive: flights and calls are records in
-// small arrays, and every question is a loop. It knows nothing of locks, queues, reference counts or heaps.
+// The contract as a sequential program, written from docs/contract.md and kept naive: flights and calls are
+// records in small arrays, and every question is a loop. It knows nothing of locks, queues, reference counts
+// or heaps.
 //
-// Operations change the records at once, as the rules say. What must follow (events, turns, stop requests) is then
-// owed: each observation must be permitted when it is made, and when an operation has returned, nothing may be owed. So
-// the order that the contract leaves open is left open here, and re-entrance needs no special care.
+// Operations change the records at once, as the rules say. What must follow (events, turns, stop requests) is
+// then owed: each observation must be permitted when it is made, and when an operation has returned, nothing
+// may be owed. So the order that the contract leaves open is left open here, and re-entrance needs no special
+// care.
 
 #include <cacheflight/event.hpp>
 
@@ -31,7 +33,8 @@ inline constexpr int flight_count = 12;
 enum class ending : std::uint8_t { open, value, error, abandoned, timed_out, cancelled };
 enum class verdict : std::uint8_t { joins, leads, full, other_type, no_thread, no_memory };
 enum class fate : std::uint8_t { undecided, of_flight, left, wait_timed_out, refused_entry };
-/// `linking`: entered, not suspended yet. `refused`: its executor would not take its turn. `ready`: it has its turn.
+/// `linking`: entered, not suspended yet. `refused`: its executor would not take its turn. `ready`: it has
+/// its turn.
 enum class stage : std::uint8_t { absent, entering, linking, waiting, refused, ready };
 enum class task_is : std::uint8_t { unborn, running, gone };
 
@@ -127,7 +130,7 @@ class model {
     ids_.reset();
   }
 
-  // ---- questions ----------------------------------------------------------------------------------------------------
+  // ---- questions ------------------------------------------------------------------------------------------
 
   [[nodiscard]] int open_flight(int key) const {
     for (int i = 0; i < top_flight_; ++i)
@@ -183,7 +186,7 @@ class model {
       if (f.used && f.stop_refused) return true;
     return false;
   }
-  // ---- operations ---------------------------------------------------------------------------------------------------
+  // ---- operations -----------------------------------------------------------------------------------------
 
   /// Rules 1, 2, 8, 21. Changes nothing.
   [[nodiscard]] verdict decide(int c) const {
@@ -244,7 +247,10 @@ class model {
   void entered(int c) {
     call& me = of(c);
     bool const gone = me.answer == verdict::full;
-    int const owed = !events ? 0 : me.answer == verdict::joins ? 1 : me.answer == verdict::leads || gone ? 2 : 0;
+    int const owed = !events                               ? 0
+                     : me.answer == verdict::joins         ? 1
+                     : me.answer == verdict::leads || gone ? 2
+                                                           : 0;
     expect(me.told == owed, "rule 22: a call entered without its events");
     me.at = me.how == fate::refused_entry ? stage::waiting : stage::linking;
   }
@@ -269,7 +275,8 @@ class model {
   void leave(int c, fate how) {
     call& me = of(c);
     if (kept(me)) me.how = how;
-    else if (me.how == fate::of_flight && !doomed(at(me.flight))) me.perhaps = how;  // if others' turns keep it
+    else if (me.how == fate::of_flight && !doomed(at(me.flight)))
+      me.perhaps = how;  // if others' turns keep it
     if (me.how != fate::undecided) return;
     me.how = how;
     if (--at(me.flight).waiters == 0) close(me.flight, ending::cancelled);
@@ -298,7 +305,8 @@ class model {
     nanos const due = next_deadline();
     if (due > now || due == never) return false;
     for (int i = 0; i < top_flight_; ++i)
-      if (at(i).used && at(i).end == ending::open && at(i).deadline == due) return close(i, ending::timed_out), true;
+      if (at(i).used && at(i).end == ending::open && at(i).deadline == due)
+        return close(i, ending::timed_out), true;
     for (int c = 0; c < top_call_; ++c)
       if (waits(of(c)) && of(c).wait_until == due) return leave(c, fate::wait_timed_out), true;
     return false;
@@ -308,7 +316,7 @@ class model {
     }
   }
 
-  // ---- observations -------------------------------------------------------------------------------------------------
+  // ---- observations ---------------------------------------------------------------------------------------
 
   [[nodiscard]] int ended_flight(std::uint64_t id) const {
     for (int i = 0; i < top_flight_; ++i)
@@ -320,13 +328,15 @@ class model {
   int event_begins(seen const& e, int entering) {
     if (is_last(e.type)) {
       int const i = ended_flight(e.id);
-      if (i == no_one) return violated("a last event for a flight that has not ended, or a second one"), no_one;
+      if (i == no_one)
+        return violated("a last event for a flight that has not ended, or a second one"), no_one;
       flight& f = at(i);
       f.last_event = true;
       expect(f.delivering == 0, "rules 22, 26: a flight's last event before an earlier one was delivered");
       expect(e.type == last_event_of(f.end), "rules 19, 22: the wrong last event");
       expect(e.key == f.key, "rule 24: a last event with another key");
-      expect(e.waiters == static_cast<std::size_t>(f.waiters), "rule 24: a last event with a wrong number of waiters");
+      expect(e.waiters == static_cast<std::size_t>(f.waiters),
+             "rule 24: a last event with a wrong number of waiters");
       expect(e.duration == now - f.started, "rule 24: a wrong duration");
       expect(e.metadata == f.metadata, "rule 24: a last event without the leader's metadata");
       int const error = f.end == ending::error ? f.answer : f.end == ending::abandoned ? abandoned_answer : 0;
@@ -351,7 +361,8 @@ class model {
     }
     expect(e.id == f.id, "rule 24: an event with another flight's id");
     expect(!f.last_event, "rule 22: an event after the flight's last");
-    std::size_t const waiters = me.answer == verdict::joins ? static_cast<std::size_t>(me.waiters_at_join) : 1;
+    std::size_t const waiters =
+        me.answer == verdict::joins ? static_cast<std::size_t>(me.waiters_at_join) : 1;
     expect(e.waiters == waiters, "rule 24: an event with a wrong number of waiters");
     return no_one;
   }
@@ -387,9 +398,11 @@ class model {
   /// Rule 23, and that nobody is resumed twice (rule 10).
   void asked_to_take_turn(int c, bool refuses) {
     call& me = of(c);
-    expect(me.at == stage::waiting || me.at == stage::refused, "rule 10: a caller was released twice, or unasked");
+    expect(me.at == stage::waiting || me.at == stage::refused,
+           "rule 10: a caller was released twice, or unasked");
     expect(me.how != fate::undecided, "rule 10: a caller was released without an outcome");
-    if (me.how == fate::of_flight) expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
+    if (me.how == fate::of_flight)
+      expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
     ++me.tries;
     me.at = refuses ? stage::refused : stage::ready;
   }
@@ -398,7 +411,8 @@ class model {
     expect(me.at == stage::linking, "armed what is not linking");
     if (!suspends) {
       expect(me.how != fate::undecided, "rule 10: a caller is told to go on without an outcome");
-      if (me.how == fate::of_flight) expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
+      if (me.how == fate::of_flight)
+        expect(may_tell(at(me.flight)), "rule 23: a caller goes on before the last event");
     }
     me.at = stage::waiting;
   }
@@ -407,7 +421,8 @@ class model {
   void completed(int c, result const& got) {
     call& me = of(c);
     expect(me.at == stage::ready, "rule 10: a call completed without its turn");
-    expect(got.how == me.how || got.how == me.perhaps, "rules 10, 14, 18: a call got the wrong kind of outcome");
+    expect(got.how == me.how || got.how == me.perhaps,
+           "rules 10, 14, 18: a call got the wrong kind of outcome");
     if (me.how == fate::refused_entry)
       expect(got.entry == me.answer, "rules 8, 21, 31: a call failed for a wrong reason");
     if (got.how == fate::of_flight) {
@@ -419,19 +434,20 @@ class model {
     me.at = stage::absent;
   }
 
-  // ---- between operations -------------------------------------------------------------------------------------------
+  // ---- between operations ---------------------------------------------------------------------------------
 
   void operation_begins() {
     for (auto& c : in_use(calls, top_call_)) c.tries = 0;
     for (auto& f : in_use(flights, top_flight_)) f.stop_tries = 0;
   }
-  /// Nothing may be owed; what nobody can observe any more is forgotten. What was refused in the operation may have
-  /// been tried once more, if the deadline thread ran.
+  /// Nothing may be owed; what nobody can observe any more is forgotten. What was refused in the operation
+  /// may have been tried once more, if the deadline thread ran.
   void operation_ends(bool thread_ran) {
     int const tries = thread_ran ? 2 : 1;
     for (auto const& c : in_use(calls, top_call_)) {
       if (c.at == stage::absent) continue;
-      expect(c.at != stage::waiting || c.how == fate::undecided, "rules 9, 10: a caller with an outcome still waits");
+      expect(c.at != stage::waiting || c.how == fate::undecided,
+             "rules 9, 10: a caller with an outcome still waits");
       expect(c.tries <= tries, "rule 10: a caller's executor was asked twice");
     }
     for (auto& f : in_use(flights, top_flight_)) {
@@ -451,7 +467,9 @@ class model {
       if (!at(i).used) return i;
     return no_one;
   }
-  [[nodiscard]] bool doomed(flight const& f) const { return f.end == ending::timed_out || f.end == ending::cancelled; }
+  [[nodiscard]] bool doomed(flight const& f) const {
+    return f.end == ending::timed_out || f.end == ending::cancelled;
+  }
   [[nodiscard]] flight& at(int i) { return flights[static_cast<std::size_t>(i)]; }
   [[nodiscard]] flight const& at(int i) const { return flights[static_cast<std::size_t>(i)]; }
   [[nodiscard]] call& of(int c) { return calls[static_cast<std::size_t>(c)]; }
@@ -479,7 +497,8 @@ class model {
   }
   /// Its flight has settled, and the last event keeps it; it can still leave (rule 35).
   [[nodiscard]] bool kept(call const& c) const {
-    return c.how == fate::of_flight && (c.at == stage::waiting || c.at == stage::linking) && !may_tell(at(c.flight));
+    return c.how == fate::of_flight && (c.at == stage::waiting || c.at == stage::linking) &&
+           !may_tell(at(c.flight));
   }
   /// Rules 23, 35: whether the flight's callers may go on.
   [[nodiscard]] bool may_tell(flight const& f) const { return f.announced || doomed(f); }

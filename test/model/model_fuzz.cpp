@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// libFuzzer's side: any bytes are a program. What it finds is kept in corpus/ and replayed by `model_run --replay`.
+// libFuzzer's side: any bytes are a program. What it finds is kept in corpus/ and replayed by `model_run
+// --replay`.
 //
 //   model_fuzz -max_len=200 <new corpus> test/model/corpus
 //   model_fuzz -merge=1 -max_len=200 <empty folder> <new corpus>
@@ -24,8 +25,8 @@ template <class Runner>
 void run(program const& p, char const* front) {
   static auto* const r = new Runner;
   if (r->run(p)) return;
-  std::fprintf(stderr, "%s\nviolated: %s\nagain with: model_run --front %s --hex %s\n", p.text().c_str(), r->wrong(),
-               front, p.hex().c_str());
+  std::fprintf(stderr, "%s\nviolated: %s\nagain with: model_run --front %s --hex %s\n", p.text().c_str(),
+               r->wrong(), front, p.hex().c_str());
   std::abort();
 }
 
@@ -47,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size
   return 0;
 }
 
-/// Half of the time whole operations are inserted, dropped or moved, so that those behind them keep their meaning.
+/// Half of the time whole operations are inserted, dropped or moved, so that those behind them keep their
+/// meaning.
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
                                                unsigned seed) {
   std::minstd_rand random(seed);

@@ -4,7 +4,7 @@
 //
 //   model_run [--seconds N] [--seed S]     most of the time by hand, then through each front
 //   model_run --replay <folder>            every program of a corpus, through every front
-//   model_run --hex <bytes>                one program, as a failure prints it; shown and made shorter if it fails
+//   model_run --hex <bytes>                one program, as failures print it; shown and made shorter if it fails
 //
 // --front hand|callback|coroutine chooses one.
 
@@ -30,7 +30,9 @@ namespace {
 using namespace cacheflight_model;
 using steady = std::chrono::steady_clock;
 
-double seconds_since(steady::time_point start) { return std::chrono::duration<double>(steady::now() - start).count(); }
+double seconds_since(steady::time_point start) {
+  return std::chrono::duration<double>(steady::now() - start).count();
+}
 
 template <class Runner>
 int show_failure(program const& p, char const* front) {
@@ -66,10 +68,11 @@ int run_random(double seconds, std::uint64_t seed, char const* front) {
   double const worked = static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
   auto const operations = static_cast<unsigned long long>(r->operations());
   std::printf(
-      "model: front %s, seed %llu: %llu programs, %llu operations in %.1f s, %.2f million per second of CPU, 0 "
+      "model: front %s, seed %llu: %llu programs, %llu operations in %.1f s, %.2f million per second of CPU, "
+      "0 "
       "violations\n",
-      front, static_cast<unsigned long long>(seed), static_cast<unsigned long long>(programs), operations, took,
-      static_cast<double>(operations) / worked / 1e6);
+      front, static_cast<unsigned long long>(seed), static_cast<unsigned long long>(programs), operations,
+      took, static_cast<double>(operations) / worked / 1e6);
   return 0;
 }
 
@@ -94,15 +97,16 @@ int replay(std::filesystem::path const& folder, char const* front) {
     std::ifstream in(file, std::ios::binary);
     std::vector<char> const text{std::istreambuf_iterator<char>(in), {}};
     std::vector<std::uint8_t> bytes(text.size());
-    std::transform(text.begin(), text.end(), bytes.begin(), [](char c) { return static_cast<std::uint8_t>(c); });
+    std::transform(text.begin(), text.end(), bytes.begin(),
+                   [](char c) { return static_cast<std::uint8_t>(c); });
     p.assign(bytes);
     if (r->run(p)) continue;
     std::fprintf(stderr, "%s: %s\n", file.c_str(), r->wrong());
     (void)r.release();
     return show_failure<Runner>(p, front);
   }
-  std::printf("model: front %s: %zu programs of the corpus, %llu operations, 0 violations\n", front, files.size(),
-              static_cast<unsigned long long>(r->operations()));
+  std::printf("model: front %s: %zu programs of the corpus, %llu operations, 0 violations\n", front,
+              files.size(), static_cast<unsigned long long>(r->operations()));
   return files.empty();
 }
 

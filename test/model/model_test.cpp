@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Programs that rapidcheck makes, and makes shorter when they fail. What a program does is compared with the model
-// after each operation. RC_PARAMS chooses other sizes and seeds: "max_success=100000 seed=7".
+// Programs that rapidcheck makes, and makes shorter when they fail. What a program does is compared with the
+// model after each operation. RC_PARAMS chooses other sizes and seeds: "max_success=100000 seed=7".
 
 #include "front_runners.hpp"
 #include "hand_runner.hpp"
@@ -26,11 +26,13 @@ namespace {
 
 int const parameters_are_set = setenv("RC_PARAMS", "max_success=" CACHEFLIGHT_MODEL_PROGRAMS " seed=1", 0);
 
-rc::Gen<std::uint8_t> any_byte() { return rc::gen::resize(rc::kNominalSize, rc::gen::arbitrary<std::uint8_t>()); }
+rc::Gen<std::uint8_t> any_byte() {
+  return rc::gen::resize(rc::kNominalSize, rc::gen::arbitrary<std::uint8_t>());
+}
 rc::Gen<program> any_program() {
   auto const any_operation = rc::gen::construct<operation>(any_byte(), any_byte(), any_byte());
-  return rc::gen::construct<program>(any_byte(), any_byte(),
-                                     rc::gen::scale(2.0, rc::gen::container<std::vector<operation>>(any_operation)));
+  return rc::gen::construct<program>(
+      any_byte(), any_byte(), rc::gen::scale(2.0, rc::gen::container<std::vector<operation>>(any_operation)));
 }
 
 template <class Runner>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A platform for one thread, as cheap as can be: a clock and a deadline thread that the program drives, and a mutex
-// that only knows whether it is held.
+// A platform for one thread, as cheap as can be: a clock and a deadline thread that the program drives, and a
+// mutex that only knows whether it is held.
 
 #include "../support/ticking_clock.hpp"
 #include <cacheflight/cacheflight.hpp>
@@ -94,7 +94,8 @@ struct plain_hash {
   }
 };
 
-using group_type = cacheflight::basic_group<std::string, plain_hash, cacheflight::string_equal, lone_platform>;
+using group_type =
+    cacheflight::basic_group<std::string, plain_hash, cacheflight::string_equal, lone_platform>;
 using core_type = cacheflight::detail::core<lone_platform>;
 
 /// The value that tasks yield.

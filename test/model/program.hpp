@@ -3,8 +3,8 @@
 
 // Programs: what they are made of, as bytes and as text.
 //
-// Two bytes say how the group is set up; then three bytes are one operation. Any bytes are a program: operations that
-// have nothing to act on do nothing, and numbers choose among what there is.
+// Two bytes say how the group is set up; then three bytes are one operation. Any bytes are a program:
+// operations that have nothing to act on do nothing, and numbers choose among what there is.
 
 #include <array>
 #include <cstddef>
@@ -105,7 +105,8 @@ struct program {
     first = !bytes.empty() ? bytes[0] : std::uint8_t{0};
     second = bytes.size() > 1 ? bytes[1] : std::uint8_t{0};
     operations.clear();
-    for (std::size_t i = 2; i + 3 <= bytes.size(); i += 3) operations.push_back({bytes[i], bytes[i + 1], bytes[i + 2]});
+    for (std::size_t i = 2; i + 3 <= bytes.size(); i += 3)
+      operations.push_back({bytes[i], bytes[i + 1], bytes[i + 2]});
   }
 
   [[nodiscard]] std::string hex() const {
@@ -142,8 +143,12 @@ struct run_plan {
   [[nodiscard]] bool held_up() const noexcept { return (a & 0x10) != 0; }
   [[nodiscard]] bool armed_first() const noexcept { return (a & 0x20) != 0; }
   [[nodiscard]] bool other_type() const noexcept { return (a & 0xc0) == 0xc0; }
-  [[nodiscard]] int timeout() const noexcept { return b & 7; }  // 0: the group's, 6: none, 7: beyond the range
-  [[nodiscard]] int wait_timeout() const noexcept { return (b >> 3) & 7; }  // 0, 7: none, 6: with the flight's
+  [[nodiscard]] int timeout() const noexcept {
+    return b & 7;
+  }  // 0: the group's, 6: none, 7: beyond the range
+  [[nodiscard]] int wait_timeout() const noexcept {
+    return (b >> 3) & 7;
+  }  // 0, 7: none, 6: with the flight's
   [[nodiscard]] bool metadata() const noexcept { return (b & 0x40) != 0; }
   [[nodiscard]] bool stoppable_first() const noexcept { return (b & 0x80) != 0; }
 };
@@ -188,7 +193,8 @@ inline std::string program::text() const {
         break;
       }
       case code::hook: {
-        static constexpr char const* places[] = {"event", "turn", "hand-over", "stop request", "task", "build"};
+        static constexpr char const* places[] = {"event",        "turn", "hand-over",
+                                                 "stop request", "task", "build"};
         std::size_t const where = o.a % place_count;
         s += std::string("in the next ") + places[where];
         if (where == 0 && o.b % 9 < 8)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Runs a program against a group and the model at once, and compares after every operation. What depends on the front
-// is in the classes derived from this one.
+// Runs a program against a group and the model at once, and compares after every operation. What depends on
+// the front is in the classes derived from this one.
 
 #include "model.hpp"
 #include "platform.hpp"
@@ -33,7 +33,8 @@ class runner {
   runner& operator=(runner const&) = delete;
   virtual ~runner() = default;
 
-  /// False: the contract was violated, `wrong()` says how, and this object must not be used, nor destroyed, any more.
+  /// False: the contract was violated, `wrong()` says how, and this object must not be used, nor destroyed,
+  /// any more.
   bool run(program const& p) {
     begin(p);
     for (std::size_t i = 0; i < p.operations.size() && !model_.wrong; ++i) {
@@ -58,7 +59,7 @@ class runner {
   static constexpr nanos tick = 1'000'000;
   static constexpr nanos retry_within = 1'000'000;
 
-  // ---- what a front does --------------------------------------------------------------------------------------------
+  // ---- what a front does ----------------------------------------------------------------------------------
 
   /// Makes the call; `entered`, and so on, follow from inside.
   virtual void do_run(int c, std::string key, cacheflight::run_options opts) = 0;
@@ -72,7 +73,7 @@ class runner {
   [[nodiscard]] virtual bool by_hand() const { return false; }
   [[nodiscard]] virtual int flights_alive() const { return model_.flights_alive(); }
 
-  // ---- what a front tells -------------------------------------------------------------------------------------------
+  // ---- what a front tells ---------------------------------------------------------------------------------
 
   /// A flight is being made; throws if that shall fail.
   void building(int c) {
@@ -181,7 +182,7 @@ class runner {
     return names[static_cast<std::size_t>(key)];
   }
 
-  // ---- errors -------------------------------------------------------------------------------------------------------
+  // ---- errors ---------------------------------------------------------------------------------------------
 
   static constexpr int error_count = 4;
   [[nodiscard]] static std::exception_ptr const& error(int number) {
@@ -251,7 +252,7 @@ class runner {
 
   void set_now(nanos when) { clock::ticks = model_.now = when; }
 
-  // ---- operations ---------------------------------------------------------------------------------------------------
+  // ---- operations -----------------------------------------------------------------------------------------
 
   void apply(operation const& o) {
     bool const outermost = depth_++ == 0;
@@ -280,7 +281,8 @@ class runner {
       case code::leave: leave_one(o); break;
       case code::vanish: vanish_one(o); break;
       case code::arm:
-        if (int const c = pick(o.a, [](call const& w) { return w.at == stage::linking && !w.busy; }); c != no_one) {
+        if (int const c = pick(o.a, [](call const& w) { return w.at == stage::linking && !w.busy; });
+            c != no_one) {
           ++operations_;
           do_arm(c);
         }
@@ -352,7 +354,8 @@ class runner {
     return !no_thread;
   }
 
-  /// Deadlines are all different, so that their order says what happens first; only a caller's own may be its flight's.
+  /// Deadlines are all different, so that their order says what happens first; only a caller's own may be its
+  /// flight's.
   bool set_limits(run_plan const& r, call& me, cacheflight::run_options& opts) {
     using std::chrono::nanoseconds;
     bool timed = false;
@@ -401,7 +404,8 @@ class runner {
 
   void leave_one(operation const& o) {
     int const c = pick(o.a, [](call const& w) {
-      return w.flight != no_one && (w.at == stage::linking || w.at == stage::waiting || w.at == stage::refused);
+      return w.flight != no_one &&
+             (w.at == stage::linking || w.at == stage::waiting || w.at == stage::refused);
     });
     if (c == no_one) return;
     ++operations_;
@@ -464,13 +468,16 @@ class runner {
     while (core_->run_job()) {
     }
     // What is refused to a helper rouses the thread; it may have been roused for what is through since.
-    nanos const next = (model_.something_refused() && driver.wake < due ? driver.wake : due).time_since_epoch().count();
+    nanos const next =
+        (model_.something_refused() && driver.wake < due ? driver.wake : due).time_since_epoch().count();
     driver.arm(due);
     due_depth_ = 0;
     quiet_ = quiet;
     nanos expected = model_.next_deadline();
-    if (model_.something_refused() && model_.now + retry_within < expected) expected = model_.now + retry_within;
-    bool const unknown = here.last_rouse_failed;  // a helper was refused something, and could not say so: a call will
+    if (model_.something_refused() && model_.now + retry_within < expected)
+      expected = model_.now + retry_within;
+    bool const unknown =
+        here.last_rouse_failed;  // a helper was refused something, and could not say so: a call will
     if (before == operations_ && !unknown)
       model_.expect(next == expected || (early && next < expected && next > model_.now),
                     "rule 20: the next deadline is not what it should be");
@@ -517,7 +524,7 @@ class runner {
     list.all[list.count++] = {where.a % place_count == 0 ? where.b % 9 : any_event, then};
   }
 
-  // ---- observations -------------------------------------------------------------------------------------------------
+  // ---- observations ---------------------------------------------------------------------------------------
 
   void is_released(int c) {
     unlocked();
@@ -559,7 +566,8 @@ class runner {
         error = -3;
       }
     }
-    return {e.type, key_of(e.key), e.flight_id, e.waiters, e.duration.count(), error, metadata ? *metadata : 0};
+    return {e.type, key_of(e.key),           e.flight_id, e.waiters, e.duration.count(),
+            error,  metadata ? *metadata : 0};
   }
 
   /// Whether what is observed now is the deadline thread's doing.
@@ -612,7 +620,8 @@ class runner {
     model_.expect(wake <= model_.next_deadline(), "rule 20: the deadline thread would sleep too long");
     if (model_.something_refused()) {
       bool const soon = wake <= model_.now + retry_within;
-      model_.expect(soon || (here.last_rouse_failed && !nobody_tries_again), "rule 10: nobody would ask again");
+      model_.expect(soon || (here.last_rouse_failed && !nobody_tries_again),
+                    "rule 10: nobody would ask again");
     }
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Runs programs so that a violation, and also a crash, is reported with the program that shows it, made as short as it
-// gets.
+// Runs programs so that a violation, and also a crash, is reported with the program that shows it, made as
+// short as it gets.
 
 #include "program.hpp"
 

@@ -66,7 +66,8 @@ class pairs : public testing::TestWithParam<pairing> {
     pump();
   }
 
-  std::unique_ptr<any_front> leading = std::get<0>(GetParam()).make(), joining = std::get<1>(GetParam()).make();
+  std::unique_ptr<any_front> leading = std::get<0>(GetParam()).make(),
+                             joining = std::get<1>(GetParam()).make();
   std::optional<manual_group> flights{std::in_place};
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Blocking callers: what is theirs alone. Leaders on their own stack, joiners that leave, work that is dropped.
+// Blocking callers: what is theirs alone. Leaders on their own stack, joiners that leave, work that is
+// dropped.
 
 #include "../support/errors.hpp"
 #include <cacheflight/blocking.hpp>
@@ -54,7 +55,8 @@ TEST(R06, blocking_results_void_move_only_shared_and_null) {
   auto const shared = std::make_shared<int>(4);
   EXPECT_EQ(flights.run("shared", [&] { return shared; }), shared);
   EXPECT_EQ(flights.run("null", [] { return std::shared_ptr<int const>(); }), nullptr);
-  static_assert(std::is_same_v<decltype(flights.run("shared", [&] { return shared; })), std::shared_ptr<int const>>);
+  static_assert(
+      std::is_same_v<decltype(flights.run("shared", [&] { return shared; })), std::shared_ptr<int const>>);
 }
 
 TEST(R07, blocking_an_exception_reaches_every_thread_as_the_original) {
@@ -100,7 +102,8 @@ TEST(R11, blocking_joiners_honour_stop_token_and_wait_timeout_at_once) {
     });
   });
   leading.wait();
-  EXPECT_TRUE(throws<cacheflight::timeout_error>([&] { flights.run("k", run_options().wait_timeout(1ms), [] {}); }));
+  EXPECT_TRUE(
+      throws<cacheflight::timeout_error>([&] { flights.run("k", run_options().wait_timeout(1ms), [] {}); }));
   std::stop_source stop;
   std::jthread joiner([&] {
     EXPECT_TRUE(throws<cacheflight::caller_stopped_error>(
@@ -276,15 +279,16 @@ TEST(R06, future_callers_of_one_flight_share_its_object_and_its_errors) {
   nothing.get();
   std::optional<cacheflight::completion<int>> done;
   auto later = cacheflight::run_future(
-      flights, "c", cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }));
+      flights, "c",
+      cacheflight::answering<int>([&](cacheflight::completion<int> d) { done.emplace(std::move(d)); }));
   done.reset();
   EXPECT_THROW((void)later.get(), cacheflight::abandoned_error);
 }
 
 TEST(R27, blocking_a_task_may_run_other_keys) {
   cacheflight::group flights;
-  auto const outer =
-      flights.run("a", [&] { return *flights.run("b", [&] { return *flights.run("c", [] { return 1; }) + 1; }) + 1; });
+  auto const outer = flights.run(
+      "a", [&] { return *flights.run("b", [&] { return *flights.run("c", [] { return 1; }) + 1; }) + 1; });
   EXPECT_EQ(*outer, 3);
 }
 
@@ -311,7 +315,9 @@ TEST(R30, blocking_destroying_the_group_frees_its_waiters) {
 struct counting {
   std::string text;
   static inline std::atomic<int> made{0};
-  counting(std::string_view t) : text(t) { ++made; }  // NOLINT(google-explicit-constructor): as std::string from a view
+  counting(std::string_view t) : text(t) {
+    ++made;
+  }  // NOLINT(google-explicit-constructor): as std::string from a view
   counting(counting&&) = default;
   counting(counting const& other) : text(other.text) { ++made; }
   operator std::string_view() const { return text; }  // NOLINT(google-explicit-constructor): string-like

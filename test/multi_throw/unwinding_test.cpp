@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Stacks that are unwound without an exception (rule 39): threads that exit or are cancelled, stackful coroutines that are
-// shut down.
+// Stacks that are unwound without an exception (rule 39): threads that exit or are cancelled, stackful
+// coroutines that are shut down.
 
 #include "../support/coroutines.hpp"
 #include "../support/errors.hpp"
@@ -40,7 +40,7 @@ void until(auto&& condition) {
   while (!condition()) std::this_thread::yield();
 }
 
-// ---- stackful coroutines: an object that derives from nothing -----------------------------------------------------
+// ---- stackful coroutines: an object that derives from nothing ---------------------------------------------
 
 #if __has_include(<boost/context/detail/exception.hpp>)
 using boost::context::detail::forced_unwind;
@@ -105,7 +105,8 @@ TEST_F(R39_stackful, a_leader_that_is_shut_down_in_its_task_unwinds_and_its_call
 
 TEST_F(R39_stackful, a_leader_with_a_stop_token_unwinds) {
   std::stop_source stop;
-  EXPECT_TRUE(unwinds([&] { (void)flights.run("k", run_options().stop_token(stop.get_token()), shut_down); }));
+  EXPECT_TRUE(
+      unwinds([&] { (void)flights.run("k", run_options().stop_token(stop.get_token()), shut_down); }));
   stop.request_stop();
 }
 
@@ -121,7 +122,8 @@ TEST_F(R39_stackful, a_leader_with_events_unwinds) {
 TEST_F(R39_stackful, start_unwinds_with_its_task) {
   EXPECT_TRUE(unwinds([&] { flights.start("k", shut_down, note()); }));
   EXPECT_TRUE(unwinds([&] {
-    flights.start("k", cacheflight::answering<int>([](cacheflight::completion<int>) { (void)shut_down(); }), note());
+    flights.start("k", cacheflight::answering<int>([](cacheflight::completion<int>) { (void)shut_down(); }),
+                  note());
   }));
   EXPECT_EQ(abandoned, 2);
 }
@@ -183,7 +185,8 @@ TEST(R39_stackful_DeathTest, a_callback_that_is_shut_down_ends_the_program) {
   EXPECT_DEATH(
       {
         cacheflight::group flights;
-        flights.start("k", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) { (void)shut_down(); });
+        flights.start(
+            "k", [] { return 1; }, [](std::exception_ptr, std::shared_ptr<int const>) { (void)shut_down(); });
       },
       "");
 }
@@ -222,12 +225,13 @@ struct abandoned_receiver {
 };
 
 TEST_F(R39_stackful, a_sender_ends_the_unwinding_and_passes_it_to_nobody) {
-  auto operation = flights.run("k", [] { return shut_down_sender(); }).connect(abandoned_receiver{&abandoned});
+  auto operation =
+      flights.run("k", [] { return shut_down_sender(); }).connect(abandoned_receiver{&abandoned});
   operation.start();
   EXPECT_EQ(abandoned, 1);
 }
 
-// ---- threads ------------------------------------------------------------------------------------------------------
+// ---- threads ----------------------------------------------------------------------------------------------
 
 // libc++ cannot let a thread's unwinding through a handler, with this library or without.
 #if defined(__GLIBCXX__) && defined(__linux__)

@@ -122,6 +122,8 @@ LEFT_OUT |= {f"fork_handler::{f}" for f in ("fork_handler", "~fork_handler", "be
 TIMES = re.compile(r"clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")
 # Names of what an expression statement may not consist of: a place to step, not an effect.
 NO_EFFECT = re.compile(r"P::point\(|\(void\)")
+# White space in a text that was escaped for a pattern.
+BLANK = re.compile(r"(\\?\s)+")
 
 
 class Edit:
@@ -512,33 +514,29 @@ class Generator:
 
     # -- seeded bugs
 
-    def holder(self, bug, name, old):
-        """The file in which the text stands: that of this name, or one of the parts in the folder of this name."""
+    def find(self, bug, name, text):
+        """Where the text stands: in the file of this name, or in one in the folder of this name; however it is wrapped."""
+        before, part, after = re.split("[«»]", text) if "«" in text else ("", text, "")
+        pattern = "".join("(" + BLANK.sub(r"\\s+", re.escape(piece)) + ")" for piece in (before, part, after))
         parts = [f for f in self.files.values() if f.name == name or f.name.startswith((f"{name}.", f"{name}/"))]
-        count = sum(f.text.count(old) for f in parts)
-        if count != 1:
-            raise SystemExit(f"seeded bug {bug.name}: this stands {count} times in {name}, not once:\n{old}")
-        return next(f for f in parts if old in f.text)
+        found = [(f, m) for f in parts for m in re.finditer(pattern, f.text)]
+        if len(found) != 1:
+            raise SystemExit(f"seeded bug {bug.name}: this stands {len(found)} times in {name}, not once:\n{text}")
+        return found[0][0], found[0][1].span(2)
 
     def seed(self, bug):
         for i, (name, old, new) in enumerate(bug.edits):
-            before, part, _ = re.split("[«»]", old) if "«" in old else ("", old, "")
-            old = re.sub("[«»]", "", old)
-            file = self.holder(bug, name, old)
-            begin = file.text.index(old) + len(before)
+            file, (begin, end) = self.find(bug, name, old)
             if i == 0:
                 n = self.number(file, 0, bug.name, "", bug.mistake, "seeded")
                 self.mutants[-1]["by_schedule"] = bug.by_schedule
-            if i == 0:
                 self.mutants[-1]["line"] = file.line(begin)
             if new.count("$OLD") != 1 and "BUG" in new:
                 raise SystemExit(f"seeded bug {bug.name}: $OLD must stand in it once:\n{new}")
-            if "BUG" in new and ";" not in part + new:
+            if "BUG" in new and ";" not in file.text[begin:end] + new:
                 new = f"({new})"
             switched = new.replace("BUG", f"{SWITCH}({n})")
-            file.edits.append(
-                Edit(begin, begin + len(part), -1, lambda inner, s=switched: s.replace("$OLD", inner))
-            )
+            file.edits.append(Edit(begin, end, -1, lambda inner, s=switched: s.replace("$OLD", inner)))
 
     def run(self, out):
         documents = list(self.tree())

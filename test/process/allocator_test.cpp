@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Allocating and freeing is user code: a replaced operator new, a new-handler. It never runs under a lock of ours.
+// Allocating and freeing is user code: a replaced operator new, a new-handler. It never runs under a lock of
+// ours.
 
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/callback.hpp>
@@ -71,7 +72,9 @@ void* operator new(std::size_t size, std::nothrow_t const&) noexcept {
     return nullptr;
   }
 }
-void* operator new[](std::size_t size, std::nothrow_t const& none) noexcept { return operator new(size, none); }
+void* operator new[](std::size_t size, std::nothrow_t const& none) noexcept {
+  return operator new(size, none);
+}
 void operator delete(void* block) noexcept { free_block(block); }
 void operator delete[](void* block) noexcept { free_block(block); }
 void operator delete(void* block, std::size_t) noexcept { free_block(block); }
@@ -92,9 +95,11 @@ class burst {
 
   void start(run_options const& opts) {
     for (std::size_t i = 0; i < up_.size(); ++i) {
-      auto task = cacheflight::answering<int>([this, i](completion<int> done) { up_[i].emplace(std::move(done)); });
-      flights_.start(key(i), opts, std::move(task),
-                     [this](std::exception_ptr error, std::shared_ptr<int const>) { ++(error ? failures : values); });
+      auto task =
+          cacheflight::answering<int>([this, i](completion<int> done) { up_[i].emplace(std::move(done)); });
+      flights_.start(
+          key(i), opts, std::move(task),
+          [this](std::exception_ptr error, std::shared_ptr<int const>) { ++(error ? failures : values); });
     }
   }
   void answer(std::size_t from = 0) {
@@ -128,8 +133,9 @@ struct lock_watch : testing::Test {
 class bursts : public lock_watch, public testing::WithParamInterface<bool> {
  protected:
   std::size_t events = 0;
-  manual_group flights{GetParam() ? cacheflight::options().on_event([this](cacheflight::event const&) { ++events; })
-                                  : cacheflight::options()};
+  manual_group flights{GetParam()
+                           ? cacheflight::options().on_event([this](cacheflight::event const&) { ++events; })
+                           : cacheflight::options()};
 };
 
 using R41_bursts = bursts;

@@ -53,7 +53,8 @@ struct stopped_receiver {
 
 struct answer_sender {
   using sender_concept = cacheflight::execution::sender_t;
-  using completion_signatures = cacheflight::execution::completion_signatures<cacheflight::execution::set_value_t(int)>;
+  using completion_signatures =
+      cacheflight::execution::completion_signatures<cacheflight::execution::set_value_t(int)>;
   template <class Receiver>
   struct operation {
     using operation_state_concept = cacheflight::execution::operation_state_t;
@@ -76,7 +77,8 @@ cacheflight_test::eager await_stopped(cacheflight::group& flights, run_options o
   }
 }
 
-/// Leads, joins, waits, leaves and is stopped, in every front of the standard library's. False: something went wrong.
+/// Leads, joins, waits, leaves and is stopped, in every front of the standard library's. False: something
+/// went wrong.
 bool use_every_front() {
   bool right = true;
   int stops = 0, answers = 0;
@@ -141,7 +143,8 @@ struct service {
   std::jthread worker;
 
   service() {
-    flights.start("config", cacheflight::answering<int>([this](completion<int> done) { up.emplace(std::move(done)); }),
+    flights.start("config",
+                  cacheflight::answering<int>([this](completion<int> done) { up.emplace(std::move(done)); }),
                   [](std::exception_ptr, std::shared_ptr<int const>) {});
     worker = std::jthread([this](std::stop_token stop) {
       try {

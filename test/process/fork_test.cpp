@@ -101,10 +101,11 @@ TEST(R38, a_child_process_keeps_time_and_can_destroy_the_group) {
     }
     require(timed_out);
     std::latch called(1);
-    flights->start("k", cacheflight::on(detach, obedient), [&](std::exception_ptr error, std::shared_ptr<int const>) {
-      require(error != nullptr);
-      called.count_down();
-    });
+    flights->start("k", cacheflight::on(detach, obedient),
+                   [&](std::exception_ptr error, std::shared_ptr<int const>) {
+                     require(error != nullptr);
+                     called.count_down();
+                   });
     called.wait();
     require(*flights->run("k", [] { return 7; }) == 7);
     flights.reset();

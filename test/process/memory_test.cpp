@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Threads that have not used the library before, and for which there is no memory: their calls fail alone, or need none.
-// Where a sanitizer or another C library has the allocator there is nothing to test.
+// Threads that have not used the library before, and for which there is no memory: their calls fail alone, or
+// need none. Where a sanitizer or another C library has the allocator there is nothing to test.
 
 #include "process/plugin.hpp"
 
@@ -12,7 +12,8 @@
 #define SANITIZED
 #endif
 #endif
-#if defined(__GLIBC__) && !defined(SANITIZED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !defined(SANITIZED) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 
 #include <cacheflight/cacheflight.hpp>
 
@@ -41,8 +42,12 @@ void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 
 void* malloc(std::size_t size) noexcept { return refuses() ? nullptr : __libc_malloc(size); }
-void* calloc(std::size_t count, std::size_t size) noexcept { return refuses() ? nullptr : __libc_calloc(count, size); }
-void* realloc(void* block, std::size_t size) noexcept { return refuses() ? nullptr : __libc_realloc(block, size); }
+void* calloc(std::size_t count, std::size_t size) noexcept {
+  return refuses() ? nullptr : __libc_calloc(count, size);
+}
+void* realloc(void* block, std::size_t size) noexcept {
+  return refuses() ? nullptr : __libc_realloc(block, size);
+}
 void* memalign(std::size_t alignment, std::size_t size) noexcept {
   return refuses() ? nullptr : __libc_memalign(alignment, size);
 }
@@ -118,7 +123,8 @@ TEST_P(R38_memory, a_call_that_needs_memory_fails_alone) {
 TEST_P(R38_memory, a_thread_without_memory_takes_turns) {
   plugin::service* const flights = use().open();
   EXPECT_EQ(use().await(flights), plugin::outcome::pending);
-  EXPECT_EQ(without_memory([&] { return use().answer(flights); }), 2);  // the leader's callback, and the coroutine
+  EXPECT_EQ(without_memory([&] { return use().answer(flights); }),
+            2);  // the leader's callback, and the coroutine
   use().close(flights);
 }
 

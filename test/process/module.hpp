@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What a program and a module that it loads have in common (rule 43): this header, a group of the program's, and the
-// calls that each makes of the other.
+// What a program and a module that it loads have in common (rule 43): this header, a group of the program's,
+// and the calls that each makes of the other.
 
 #include <cacheflight/callback.hpp>
 #include <cacheflight/error.hpp>
@@ -67,12 +67,14 @@ inline char const* caught_as(std::exception_ptr const& error) {
   }
 }
 
-// Of each for itself, whatever the loader does with their names: it is the module's code that throws, and that catches.
+// Of each for itself, whatever the loader does with their names: it is the module's code that throws, and
+// that catches.
 namespace {
 
 template <class Error>
 void throw_it() {
-  if constexpr (std::is_same_v<Error, cacheflight::timeout_error>) throw Error(cacheflight::timeout_scope::flight);
+  if constexpr (std::is_same_v<Error, cacheflight::timeout_error>)
+    throw Error(cacheflight::timeout_scope::flight);
   else throw Error();
 }
 

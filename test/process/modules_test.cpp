@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 
-// A group that a program and what it loads share: a type is one in both, or it is refused (rule 43). This is built twice:
-// as documentation tells programs that have plugins to be linked, exporting what they have, and without.
+// A group that a program and what it loads share: a type is one in both, or it is refused (rule 43). This is
+// built twice: as documentation tells programs that have plugins to be linked, exporting what they have, and
+// without.
 
 #include "process/module.hpp"
 
@@ -41,7 +42,8 @@ class R43 : public testing::Test {
   R43() {
     void* const loaded = dlopen(CACHEFLIGHT_MODULE, RTLD_NOW | RTLD_LOCAL);  // stays
     if (!loaded) return;
-    if (auto const* const it = static_cast<module const* const*>(dlsym(loaded, "cacheflight_module"))) module_ = *it;
+    if (auto const* const it = static_cast<module const* const*>(dlsym(loaded, "cacheflight_module")))
+      module_ = *it;
   }
   void SetUp() override { ASSERT_TRUE(module_) << dlerror(); }
 
@@ -51,8 +53,9 @@ class R43 : public testing::Test {
     cacheflight::group flights;
     std::optional<cacheflight::completion<T>> up;
     answer here = answer::none, there = answer::none;
-    flights.start("key",
-                  cacheflight::answering<T>([&](cacheflight::completion<T> done) { up.emplace(std::move(done)); }),
+    flights.start("key", cacheflight::answering<T>([&](cacheflight::completion<T> done) {
+                    up.emplace(std::move(done));
+                  }),
                   [&](std::exception_ptr const&, std::shared_ptr<T const> const& result) {
                     here = result && number(*result) == 5 ? answer::value : answer::failed;
                   });
@@ -88,8 +91,10 @@ TEST_F(R43, what_a_module_throws_is_caught_by_its_type) {
 }
 
 TEST_F(R43, what_the_program_throws_is_caught_by_its_type) {
-  EXPECT_STREQ(module_->caught(throw_it<cacheflight::timeout_error>), one ? "timeout_error" : "std::exception");
-  EXPECT_STREQ(module_->caught(throw_it<cacheflight::cancelled_error>), one ? "cancelled_error" : "std::exception");
+  EXPECT_STREQ(module_->caught(throw_it<cacheflight::timeout_error>),
+               one ? "timeout_error" : "std::exception");
+  EXPECT_STREQ(module_->caught(throw_it<cacheflight::cancelled_error>),
+               one ? "cancelled_error" : "std::exception");
   EXPECT_STREQ(module_->caught(throw_it<cacheflight::caller_stopped_error>),
                one ? "caller_stopped_error" : "std::exception");
   EXPECT_STREQ(module_->caught(throw_it<shared_error>), one ? "shared_error" : "std::exception");

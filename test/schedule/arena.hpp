@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The heap of one run: each fiber takes memory from its own region, one block after the other; freed blocks are filled
-// with garbage that is always the same, and used again when the region is empty. So what is at an address depends on its fiber's own recent history alone, and
-// states that are equal look equal, byte for byte. (Under the address sanitizer memory comes from its own heap instead.)
+// The heap of one run: each fiber takes memory from its own region, one block after the other; freed blocks
+// are filled with garbage that is always the same, and used again when the region is empty. So what is at an
+// address depends on its fiber's own recent history alone, and states that are equal look equal, byte for
+// byte. (Under the address sanitizer memory comes from its own heap instead.)
 
 #include <array>
 #include <cstddef>
@@ -97,7 +98,8 @@ struct arena {
   static inline std::array<std::size_t, count> next_{}, live_{};
 };
 
-/// Quick; collisions are about as likely as for random 64-bit numbers. Four lanes, so that multiplications overlap.
+/// Quick; collisions are about as likely as for random 64-bit numbers. Four lanes, so that multiplications
+/// overlap.
 class hasher {
  public:
   void add(void const* memory, std::size_t bytes) {
@@ -111,7 +113,8 @@ class hasher {
     if (bytes) {
       words.fill(bytes);
       std::memcpy(words.data(), p, bytes);
-      for (std::size_t i = 0; 16 * i < bytes; ++i) lanes[i] = mix(words[2 * i] ^ lanes[i], words[2 * i + 1] ^ odd[i]);
+      for (std::size_t i = 0; 16 * i < bytes; ++i)
+        lanes[i] = mix(words[2 * i] ^ lanes[i], words[2 * i + 1] ^ odd[i]);
     }
     lanes_ = lanes;
   }
@@ -127,9 +130,10 @@ class hasher {
     wide const product = static_cast<wide>(a) * b;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   }
-  static constexpr std::array<std::uint64_t, 4> odd{0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb,
-                                                    0xd6e8feb86659fd93};
-  std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89};
+  static constexpr std::array<std::uint64_t, 4> odd{0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9,
+                                                    0x94d049bb133111eb, 0xd6e8feb86659fd93};
+  std::array<std::uint64_t, 4> lanes_{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0,
+                                      0x082efa98ec4e6c89};
 };
 
 }  // namespace schedule

@@ -42,7 +42,7 @@ struct family {
   std::size_t preemptions;
   setup with;
   std::size_t shards;
-  std::uint64_t drawn;     // 0: all programs and schedules; else so many programs, 20 schedules of each by PCT
+  std::uint64_t drawn;  // 0: all programs and schedules; else so many programs, 20 schedules of each by PCT
   std::uint64_t programs;  // pinned
   long double schedules;   // pinned
 };
@@ -69,7 +69,8 @@ struct plan {
   std::uint64_t every = 1;  // program
 };
 
-/// Whether it is worth running: somebody calls, a leaver finds somebody, nothing follows a destruction in its thread.
+/// Whether it is worth running: somebody calls, a leaver finds somebody, nothing follows a destruction in its
+/// thread.
 bool worthwhile(std::vector<std::string> const& threads) {
   bool calls = false;
   for (std::size_t i = 0; i < threads.size(); ++i) {
@@ -120,7 +121,8 @@ program draw_program(plan const& p, schedule::choices& draw) {
     program q;
     std::vector<std::string> threads;
     for (std::size_t i = 0; i < p.threads; ++i) {
-      for (std::size_t j = 0; j < p.operations; ++j) q.threads[i] += p.letters[draw.random() % p.letters.size()];
+      for (std::size_t j = 0; j < p.operations; ++j)
+        q.threads[i] += p.letters[draw.random() % p.letters.size()];
       threads.push_back(q.threads[i]);
     }
     q.count = p.threads;
@@ -159,8 +161,8 @@ void explore(program const& q, plan const& p, count& sum) {
 
 /// In so many processes: each takes the next program that nobody has. A violation ends them all.
 bool run(plan const& p, count& sum) {
-  void* const shared =
-      mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const shared = mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw std::runtime_error("no shared memory");
   auto& next = *new (shared) std::atomic<std::uint64_t>(0);
   std::vector<int> results;
@@ -220,15 +222,15 @@ double seconds() {
 
 void print_line(char const* name, plan const& p, count const& sum, double took) {
   std::string const bound = p.preemptions == all ? "unbounded" : std::to_string(p.preemptions);
-  std::printf("%-34s %zu x %zu %10s %9llu %22.0Lf %12llu %11llu %8.1f\n", name, p.threads, p.operations, bound.c_str(),
-              static_cast<unsigned long long>(sum.programs), sum.schedules, static_cast<unsigned long long>(sum.states),
-              static_cast<unsigned long long>(sum.runs), took);
+  std::printf("%-34s %zu x %zu %10s %9llu %22.0Lf %12llu %11llu %8.1f\n", name, p.threads, p.operations,
+              bound.c_str(), static_cast<unsigned long long>(sum.programs), sum.schedules,
+              static_cast<unsigned long long>(sum.states), static_cast<unsigned long long>(sum.runs), took);
   std::fflush(stdout);
 }
 
 void print_head() {
-  std::printf("%-34s %5s %10s %9s %22s %12s %11s %8s\n", "family", "size", "preempt.", "programs", "schedules",
-              "states", "runs", "seconds");
+  std::printf("%-34s %5s %10s %9s %22s %12s %11s %8s\n", "family", "size", "preempt.", "programs",
+              "schedules", "states", "runs", "seconds");
 }
 
 /// Replaces the counts of a list of families in the file.
@@ -278,9 +280,11 @@ int run_families(std::vector<family> const& families, std::size_t jobs, std::str
       continue;
     }
     long double const off = sum.schedules - f.schedules;  // rounded beyond 2^64
-    if (sum.programs == f.programs && off < f.schedules * 1e-12L + 0.5L && -off < f.schedules * 1e-12L + 0.5L) continue;
-    std::printf("  pinned are %llu programs and %.0Lf schedules: if the change is understood, pin the new ones\n",
-                static_cast<unsigned long long>(f.programs), f.schedules);
+    if (sum.programs == f.programs && off < f.schedules * 1e-12L + 0.5L && -off < f.schedules * 1e-12L + 0.5L)
+      continue;
+    std::printf(
+        "  pinned are %llu programs and %.0Lf schedules: if the change is understood, pin the new ones\n",
+        static_cast<unsigned long long>(f.programs), f.schedules);
     good = false;
   }
   std::printf("%llu programs, %.0Lf schedules through %llu states, 0 violations, %.1f s\n",

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A deterministic scheduler: the threads of a program are fibers of one thread, and who runs next is decided at every
-// point where it could matter, by a list of choices that can be enumerated, drawn at random, or replayed.
+// A deterministic scheduler: the threads of a program are fibers of one thread, and who runs next is decided
+// at every point where it could matter, by a list of choices that can be enumerated, drawn at random, or
+// replayed.
 
 #include "arena.hpp"
 
@@ -84,8 +85,8 @@ class snapshots {
   std::size_t end_ = 0, at_ = 0;
 };
 
-/// Walks all lists of choices depth first. Where the state of the whole program can be told (by a hash of all its
-/// memory), a state that was met before is not explored again: the number of schedules below it is known.
+/// Walks all lists of choices depth first. Where the state of the whole program can be told (by a hash of all
+/// its memory), a state that was met before is not explored again: the number of schedules below it is known.
 class choices {
  public:
   enum class mode { enumerate, random, pct };
@@ -112,8 +113,8 @@ class choices {
 
   snapshots copies;
 
-  /// Choice 0 always means "go on as before": the running fiber keeps running, nothing is refused. `state()` tells the
-  /// program's state, 0 if it cannot be told; `save()` copies it.
+  /// Choice 0 always means "go on as before": the running fiber keeps running, nothing is refused. `state()`
+  /// tells the program's state, 0 if it cannot be told; `save()` copies it.
   template <class State, class Save>
   [[nodiscard]] std::size_t choose(std::size_t options, State&& state, Save&& save) {
     if (next_ == nodes_.size()) {
@@ -125,7 +126,8 @@ class choices {
         }
       }
       std::size_t const index = mode_ == mode::enumerate ? 0 : random() % options;
-      nodes_.push_back({static_cast<std::uint8_t>(index), static_cast<std::uint8_t>(options), hash, copies.end(), 0});
+      nodes_.push_back(
+          {static_cast<std::uint8_t>(index), static_cast<std::uint8_t>(options), hash, copies.end(), 0});
       if (mode_ == mode::enumerate) save();
     }
     node& n = nodes_[next_++];
@@ -140,8 +142,8 @@ class choices {
     ++next_;
   }
 
-  /// The run is over, or cut off in a known state. Returns whether there is another one; if not, `schedules` is how
-  /// many there were.
+  /// The run is over, or cut off in a known state. Returns whether there is another one; if not, `schedules`
+  /// is how many there were.
   [[nodiscard]] bool advance(bool cut_off) {
     long double value = cut_off ? below_ : 1;
     nodes_.resize(next_);
@@ -217,7 +219,8 @@ class scheduler {
 
   choices choose;
   std::size_t preemption_bound = unbounded;
-  /// Cut runs off in known states, and go back to a choice by a copy of the state instead of running from the start.
+  /// Cut runs off in known states, and go back to a choice by a copy of the state instead of running from the
+  /// start.
   bool cache = true;
   std::size_t pct_depth = 3, pct_length = 60;
   /// Called when no fiber can go on and not all have finished.
@@ -266,7 +269,8 @@ class scheduler {
         next = pick();
       }
       if (next == choices::known) return false;
-      if (books_.last != none && next != books_.last && (books_.ready & bit(books_.last))) ++books_.preemptions;
+      if (books_.last != none && next != books_.last && (books_.ready & bit(books_.last)))
+        ++books_.preemptions;
       current_ = books_.last = next;
       arena::current = next;
       fibers_[next].resume();
@@ -278,7 +282,8 @@ class scheduler {
     }
   }
 
-  /// After a run: goes back to the last choice that has another answer; then `run` goes on. False: there is none.
+  /// After a run: goes back to the last choice that has another answer; then `run` goes on. False: there is
+  /// none.
   [[nodiscard]] bool back(bool cut_off) {
     if (!choose.advance(cut_off)) return false;
     choose.copies.read_from(choose.resume());
@@ -288,7 +293,8 @@ class scheduler {
 
   /// Here another thread's step could matter.
   void point() {
-    if (current_ == none || !(books_.ready & ~bit(current_)) || books_.preemptions >= preemption_bound) return;
+    if (current_ == none || !(books_.ready & ~bit(current_)) || books_.preemptions >= preemption_bound)
+      return;
     fibers_[current_].suspend();
   }
 
@@ -444,11 +450,13 @@ class scheduler {
     for (; from; from &= from - 1) order[count++] = static_cast<std::uint8_t>(lowest(from));
     if (count == 1) return order[0];
     if (choose.how() == choices::mode::pct) return order[pick_by_priority(order, count)];
-    std::size_t const chosen = choose.choose(count, [this] { return cache ? state() : std::uint64_t{0}; }, save);
+    std::size_t const chosen =
+        choose.choose(count, [this] { return cache ? state() : std::uint64_t{0}; }, save);
     return chosen == choices::known ? choices::known : order[chosen];
   }
 
-  [[nodiscard]] std::size_t pick_by_priority(std::array<std::uint8_t, max_fibers> const& order, std::size_t count) {
+  [[nodiscard]] std::size_t pick_by_priority(std::array<std::uint8_t, max_fibers> const& order,
+                                             std::size_t count) {
     std::size_t best = 0;
     for (std::size_t i = 1; i < count; ++i)
       if (priority_[order[i]] > priority_[order[best]]) best = i;
@@ -473,7 +481,8 @@ class scheduler {
     for (std::size_t i = 0; i < arena::count; ++i)
       if (arena::used(i)) h.add(arena::begin(i), arena::used(i));
     for (auto const& [memory, size] : globals) h.add(memory, size);
-    std::uint64_t const schedule[]{books_.ready, books_.waiting, books_.unfinished, books_.used, books_.daemons};
+    std::uint64_t const schedule[]{books_.ready, books_.waiting, books_.unfinished, books_.used,
+                                   books_.daemons};
     h.add(schedule, sizeof schedule);
     if (preemption_bound != unbounded) {
       std::uint64_t const bounded[]{books_.preemptions, books_.ready & bit(books_.last) ? books_.last : none};

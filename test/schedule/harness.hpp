@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Small programs of concurrent operations on the shipped core, run under the fiber scheduler and checked at every step.
+// Small programs of concurrent operations on the shipped core, run under the fiber scheduler and checked at
+// every step.
 //
-// A mutex of this platform switches fibers when it is released, callers' code (tasks, callbacks, executors) switches
-// inside, and the core says where it reads or changes something without the lock. Inside a section there is one more
-// point, after `phase` was changed, which the waiter's caller reads without the lock. What is not reached this way are
-// the orders of two reference counts, which matter only where somebody looks at one: there is a point before.
+// A mutex of this platform switches fibers when it is released, callers' code (tasks, callbacks, executors)
+// switches inside, and the core says where it reads or changes something without the lock. Inside a section
+// there is one more point, after `phase` was changed, which the waiter's caller reads without the lock. What
+// is not reached this way are the orders of two reference counts, which matter only where somebody looks at
+// one: there is a point before.
 
 #include "fibers.hpp"
 #include <cacheflight/cacheflight.hpp>
@@ -33,7 +35,7 @@ namespace cd = cacheflight::detail;
 
 namespace schedule {
 
-// ---- the platform -----------------------------------------------------------------------------------------------------
+// ---- the platform -----------------------------------------------------------------------------------------
 
 inline scheduler fibers;
 
@@ -85,8 +87,8 @@ inline void outside_of_locks(char const* who) {
   if (mutex::held_here()) violation(who);
 }
 
-/// The thread that keeps time is a fiber, and a helper thread is another; time jumps to the next deadline whenever the
-/// first is chosen to run.
+/// The thread that keeps time is a fiber, and a helper thread is another; time jumps to the next deadline
+/// whenever the first is chosen to run.
 struct driver {
   using work_type = cacheflight::deadline_work<clock>;
   static constexpr clock::time_point never = clock::time_point::max();
@@ -156,7 +158,9 @@ struct driver {
     if (closed && through()) end();
     of->release();
   }
-  static bool through() { return !running && due == never && helping == 0 && work && work->oldest_job() == never; }
+  static bool through() {
+    return !running && due == never && helping == 0 && work && work->oldest_job() == never;
+  }
   static void end() {
     if (std::exchange(up, false)) work->release();
   }
@@ -173,7 +177,8 @@ struct driver {
   static constexpr std::size_t fiber = scheduler::max_fibers - 2, helper = scheduler::max_fibers - 3;
   static inline work_type* work = nullptr;
   static inline clock::time_point due = never;
-  static inline bool up = false, running = false, closed = false, has_job = false, has_help = false, told = false;
+  static inline bool up = false, running = false, closed = false, has_job = false, has_help = false,
+                     told = false;
   static inline std::uint32_t keeps_time = 0;  // fibers
   static inline int helping = 0;
   static inline int alive = 0;
@@ -221,7 +226,9 @@ struct cacheflight::detail::inspector {
     auto& s = c.shards_[shard];
     return {&s.hits, &s.misses, &s.resolved, &s.rejected, &s.timed_out, &s.cancelled, &s.max_keys_rejected};
   }
-  static std::uint64_t& living(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].living; }
+  static std::uint64_t& living(core<schedule::platform>& c, std::size_t shard) {
+    return c.shards_[shard].living;
+  }
   static countdown& ended(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].ended; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
@@ -235,7 +242,7 @@ namespace schedule {
 using cd::cause;
 using cd::inspector;
 
-// ---- programs ---------------------------------------------------------------------------------------------------------
+// ---- programs ---------------------------------------------------------------------------------------------
 
 /// What a thread does, one letter each; small letters do it with a second key.
 constexpr std::string_view all_operations =
@@ -244,7 +251,7 @@ constexpr std::string_view all_operations =
     "I"   // runs a task that yields its value inside the call
     "O"   // the same on its own stack, as a thread does that nobody can make leave
     "G"   // runs a task that yields later, as a coroutine does that nobody can make leave
-    "A"   // starts a call whose completion runs wherever the flight settles, and starts another for the same key
+    "A"   // starts a call whose completion runs where the flight settles, and starts another for the key
     "K"   // starts a call with a wait timeout whose completion runs wherever the wait ends
     "V"   // calls, and destroys its frame while it is suspended
     "T"   // runs with a timeout
@@ -283,7 +290,7 @@ struct program {
 
 inline void note(char const* what, char detail = ' ');
 
-// ---- what is known about flights and calls -----------------------------------------------------------------------------
+// ---- what is known about flights and calls ----------------------------------------------------------------
 
 class test_flight;
 class test_call;
@@ -376,7 +383,10 @@ inline void require(bool holds, char const* what) {
 class about {
  public:
   explicit about(doing what, flight_record* settles = nullptr)
-      : me_(now.me()), before_(now.does[me_]), settled_before_(now.settles[me_]), closes_before_(now.closes[me_]) {
+      : me_(now.me()),
+        before_(now.does[me_]),
+        settled_before_(now.settles[me_]),
+        closes_before_(now.closes[me_]) {
     now.does[me_] = what;
     now.settles[me_] = settles;
     now.closes[me_] = 0;
@@ -397,7 +407,7 @@ class about {
   std::int8_t closes_before_;
 };
 
-// ---- a front by hand ---------------------------------------------------------------------------------------------------
+// ---- a front by hand --------------------------------------------------------------------------------------
 
 class test_flight final : public cd::flight<platform> {
  public:
@@ -414,7 +424,8 @@ class test_flight final : public cd::flight<platform> {
     require(r.stops == (r.stop_due ? 1 : 0), r.stop_due ? "not asked to stop" : "asked to stop for nothing");
     // The group may have gone before a caller that left it had delivered the event of that.
     if (now.with.events)
-      require((r.word == 3 || (cd::doomed(r.why) && inspector::silent(*this))) && !r.delivering && !r.delivering_hits,
+      require((r.word == 3 || (cd::doomed(r.why) && inspector::silent(*this))) && !r.delivering &&
+                  !r.delivering_hits,
               "an event is missing");
   }
   [[nodiscard]] cd::key_view key() const noexcept override {
@@ -486,9 +497,10 @@ class test_flight final : public cd::flight<platform> {
     about const mine(doing::settling, &record);
     note("settles", record.key);
     require(++record.settled == 1, "settled twice");
-    core::settle(*this, why,
-                 why == cause::resolved ? std::shared_ptr<void const>(anchor, &record) : std::shared_ptr<void const>(),
-                 why == cause::rejected ? task_error : std::exception_ptr(), own);
+    core::settle(
+        *this, why,
+        why == cause::resolved ? std::shared_ptr<void const>(anchor, &record) : std::shared_ptr<void const>(),
+        why == cause::rejected ? task_error : std::exception_ptr(), own);
   }
 
   char key_;
@@ -506,14 +518,17 @@ inline void entered(call_record& c) {
 class test_call final : public cd::waiter<platform> {
  public:
   /// A thread that waits is prompt, and so is who has asked for no other executor.
-  explicit test_call(call_record& r) : waiter(!is_callback(r.kind) && r.kind != 'G'), record(r) { record.node = this; }
+  explicit test_call(call_record& r) : waiter(!is_callback(r.kind) && r.kind != 'G'), record(r) {
+    record.node = this;
+  }
   ~test_call() override { record = {}; }
 
   /// Two places; the callers of one take those that were released with them along.
   [[nodiscard]] void const* place() const noexcept override {
     static constexpr std::array<char, 2> places{};
     return record.kind == 'R' || record.kind == 'V' ? &places[0]
-           : record.kind == 'A' || record.kind == 'I' || record.kind == 'O' || record.kind == 'G' || record.kind == 'F'
+           : record.kind == 'A' || record.kind == 'I' || record.kind == 'O' || record.kind == 'G' ||
+                   record.kind == 'F'
                ? &places[1]
                : nullptr;
   }
@@ -527,8 +542,8 @@ class test_call final : public cd::waiter<platform> {
       note("refuses a hand-over");
       return false;
     }
-    // A turn may take long: nobody who needs none may still be waiting then (rules 33, 35), unless it is given by another
-    // thread than the one that releases the flight's callers, because this one leaves.
+    // A turn may take long: nobody who needs none may still be waiting then (rules 33, 35), unless it is
+    // given by another thread than the one that releases the flight's callers, because this one leaves.
     if (auto& f = static_cast<test_flight&>(*joined());
         is_callback(record.kind) && !waits_shortly(record.kind) && !record.leave_asked)
       require(!inspector::prompt_queued(f), "a caller that needs no turn waits for another's");
@@ -576,7 +591,8 @@ class test_call final : public cd::waiter<platform> {
     note("goes on", record.kind);
     auto& f = static_cast<test_flight&>(*joined());
     require(!record.joined || &f.record == record.joined, "another flight's outcome");
-    if (how_left() == cd::departure::left) return require(record.leave_asked, "left without having been asked to");
+    if (how_left() == cd::departure::left)
+      return require(record.leave_asked, "left without having been asked to");
     if (how_left() == cd::departure::wait_timed_out)
       return require(waits_shortly(record.kind), "timed out without a limit");
     flight_record& r = f.record;
@@ -758,9 +774,10 @@ inline void operation(char letter, std::size_t place) {
   fibers.wake();
 }
 
-// ---- checks ------------------------------------------------------------------------------------------------------------
+// ---- checks -----------------------------------------------------------------------------------------------
 
-/// At the end of each critical section, still inside; and within one before anybody can see what it has done so far.
+/// At the end of each critical section, still inside; and within one before anybody can see what it has done
+/// so far.
 inline void look(bool inside) {
   if (!now.flights || driver::alive == 0) return;
   std::array<int, 2> open{};
@@ -802,12 +819,14 @@ inline void look(bool inside) {
     } else {
       require(r.why == why, "an outcome was changed");
     }
-    if (!r.stop_decided && inspector::asked_to_stop(f) && now.does[me] == doing::stopping && now.settles[me] == &r) {
+    if (!r.stop_decided && inspector::asked_to_stop(f) && now.does[me] == doing::stopping &&
+        now.settles[me] == &r) {
       r.stop_decided = true;
       r.stop_due = !inspector::unwound(f);
     }
   }
-  require(inspector::joinable(*now.flights) == joinable, "the table has another number of flights than are joinable");
+  require(inspector::joinable(*now.flights) == joinable,
+          "the table has another number of flights than are joinable");
   if (now.with.max_keys) require(joinable <= now.with.max_keys, "more keys in flight than max_keys");
 }
 
@@ -825,7 +844,8 @@ inline void on_event(cacheflight::event const& e) {
   }
   flight_record* r = nullptr;
   for (flight_record& each : now.flight)
-    if (each.alive && inspector::admitted(*each.alive) && inspector::id(*each.alive) == e.flight_id) r = &each;
+    if (each.alive && inspector::admitted(*each.alive) && inspector::id(*each.alive) == e.flight_id)
+      r = &each;
   require(r != nullptr, "an event of no flight");
   require(e.key.size() == 1 && e.key[0] == r->key, "an event with another key");
   bool const end = e.type != hit && e.type != miss && e.type != task_started;
@@ -917,7 +937,8 @@ struct countdown_numbers {
   }
 };
 
-/// What tells states apart without a consequence is hidden while the state is read: how many flights there were.
+/// What tells states apart without a consequence is hidden while the state is read: how many flights there
+/// were.
 struct hidden {
   std::array<std::array<std::uint64_t, 7>, 2> books;
   cacheflight::statistics expected;
@@ -1057,7 +1078,8 @@ inline void begin(program const& p, setup const& with, bool trace = false) {
   for (std::size_t i = 0; i < p.count; ++i)
     fibers.give(i, [i] {
       std::string const& body = now.what->threads[i];
-      for (std::size_t j = 0; j < body.size(); ++j) operation(body[j], i * (world::nested_from / now.what->count) + j);
+      for (std::size_t j = 0; j < body.size(); ++j)
+        operation(body[j], i * (world::nested_from / now.what->count) + j);
     });
   fibers.daemon(driver::fiber);
   arena::active = false;

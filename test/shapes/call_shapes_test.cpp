@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every shape of call that the documentation publishes, inside coroutines, as leader and as joiner: nothing is
-// destroyed twice, nothing is left behind. Lambdas do not stand inside co_await expressions (scripts/lint-co-await),
-// except where only g++ can see them.
+// Every shape of call that the documentation publishes, inside coroutines, as leader and as joiner: nothing
+// is destroyed twice, nothing is left behind. Lambdas do not stand inside co_await expressions
+// (scripts/lint-co-await), except where only g++ can see them.
 #include "support.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -91,7 +91,8 @@ net::awaitable<void> function_pointer(group& flights) {
 }
 TEST(call_shapes, function_pointer) { check(function_pointer); }
 
-net::awaitable<std::string> load_many(tracked first, std::unique_ptr<tracked> second, std::string third, int fourth) {
+net::awaitable<std::string> load_many(tracked first, std::unique_ptr<tracked> second, std::string third,
+                                      int fourth) {
   co_await take_turns();
   EXPECT_EQ(first.text(), second->text());
   EXPECT_EQ(third, id);
@@ -99,7 +100,8 @@ net::awaitable<std::string> load_many(tracked first, std::unique_ptr<tracked> se
   co_return second->text();
 }
 net::awaitable<void> move_only_arguments(group& flights) {
-  auto got = co_await flights.run("user:" + id, load_many, payload(), std::make_unique<tracked>(long_text), id, 4);
+  auto got =
+      co_await flights.run("user:" + id, load_many, payload(), std::make_unique<tracked>(long_text), id, 4);
   expect_payload(got);
 }
 TEST(call_shapes, move_only_arguments) { check(move_only_arguments); }
@@ -287,13 +289,15 @@ TEST(call_shapes, on_a_strand) { check(on_a_strand); }
 // ---- options
 
 net::awaitable<void> options_with_metadata(group& flights) {
-  auto got = co_await flights.run("user:" + id, run_options().timeout(1h).metadata(payload()), load, payload());
+  auto got =
+      co_await flights.run("user:" + id, run_options().timeout(1h).metadata(payload()), load, payload());
   expect_payload(got);
 }
 TEST(call_shapes, options_with_metadata) { check(options_with_metadata); }
 
 net::awaitable<void> options_with_string_metadata(group& flights) {
-  auto got = co_await flights.run("user:" + id, run_options().metadata(std::string(long_text)), load, payload());
+  auto got =
+      co_await flights.run("user:" + id, run_options().metadata(std::string(long_text)), load, payload());
   expect_payload(got);
 }
 TEST(call_shapes, options_with_string_metadata) { check(options_with_string_metadata); }
@@ -347,7 +351,9 @@ net::awaitable<void> temporary_key_of_an_operation_in_two_steps(group& flights) 
   auto got = co_await std::move(operation);
   expect_payload(got);
 }
-TEST(call_shapes, temporary_key_of_an_operation_in_two_steps) { check(temporary_key_of_an_operation_in_two_steps); }
+TEST(call_shapes, temporary_key_of_an_operation_in_two_steps) {
+  check(temporary_key_of_an_operation_in_two_steps);
+}
 
 TEST(call_shapes, every_kind_of_text_names_the_same_flight) {
   turns = 5;
@@ -374,16 +380,17 @@ TEST(call_shapes, every_kind_of_text_names_the_same_flight) {
 
 net::awaitable<void> async_run_with_bound_arguments(group& flights) {
   auto const executor = co_await net::this_coro::executor;
-  auto got = co_await cacheflight::async_run(flights, executor, "user:" + id, std::bind_front(load, payload()),
-                                             net::use_awaitable);
+  auto got = co_await cacheflight::async_run(flights, executor, "user:" + id,
+                                             std::bind_front(load, payload()), net::use_awaitable);
   expect_payload(got);
 }
 TEST(call_shapes, async_run_with_bound_arguments) { check(async_run_with_bound_arguments); }
 
 net::awaitable<void> async_run_with_options(group& flights) {
   auto const executor = co_await net::this_coro::executor;
-  auto got = co_await cacheflight::async_run(flights, executor, "user:" + id, run_options().metadata(payload()),
-                                             std::bind_front(load, payload()), net::use_awaitable);
+  auto got =
+      co_await cacheflight::async_run(flights, executor, "user:" + id, run_options().metadata(payload()),
+                                      std::bind_front(load, payload()), net::use_awaitable);
   expect_payload(got);
 }
 TEST(call_shapes, async_run_with_options) { check(async_run_with_options); }
@@ -399,14 +406,15 @@ TEST(call_shapes, async_run_with_function_object) { check(async_run_with_functio
 net::awaitable<void> async_run_with_named_closure(group& flights) {
   auto const executor = co_await net::this_coro::executor;
   auto const task = [text = payload()]() { return load(text); };
-  auto got = co_await cacheflight::async_run(flights, executor, std::string_view(id), task, net::use_awaitable);
+  auto got =
+      co_await cacheflight::async_run(flights, executor, std::string_view(id), task, net::use_awaitable);
   expect_payload(got);
 }
 TEST(call_shapes, async_run_with_named_closure) { check(async_run_with_named_closure); }
 
 #if !defined(__clang__)
-// The lambdas that are safe inside a co_await expression. Hidden from clang, and so from the lint that keeps the others
-// out.
+// The lambdas that are safe inside a co_await expression. Hidden from clang, and so from the lint that keeps
+// the others out.
 
 net::awaitable<void> inline_captureless_lambda(group& flights) {
   auto got = co_await flights.run(

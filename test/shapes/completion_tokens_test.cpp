@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// `async_run` with every kind of completion token, and what `run` returns with `co_spawn` and `awaitable_operators`.
+// `async_run` with every kind of completion token, and what `run` returns with `co_spawn` and
+// `awaitable_operators`.
 #include "../support/errors.hpp"
 #include "support.hpp"
 
@@ -179,8 +180,8 @@ net::awaitable<void> await_each_token(group& flights, bool& done) {
   EXPECT_EQ(flights.size(), 0U);  // lazy
   text const deferred = co_await std::move(operation)(net::use_awaitable);
   EXPECT_EQ(*deferred, long_text);
-  text const in_one_line = co_await async_run(flights, executor, "key", run_options().metadata(payload()), load_text,
-                                              net::deferred)(net::use_awaitable);
+  text const in_one_line = co_await async_run(flights, executor, "key", run_options().metadata(payload()),
+                                              load_text, net::deferred)(net::use_awaitable);
   EXPECT_EQ(*in_one_line, long_text);
 
   bool thrown = false;
@@ -194,7 +195,8 @@ net::awaitable<void> await_each_token(group& flights, bool& done) {
 }
 TEST_P(completion_tokens, use_awaitable_as_tuple_and_deferred) {
   bool done = false;
-  net::co_spawn(io, await_each_token(flights, done), [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
+  net::co_spawn(io, await_each_token(flights, done),
+                [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
   io.run();
   EXPECT_TRUE(done);
 }
@@ -226,8 +228,9 @@ TEST_P(completion_tokens, bind_executor) {
   async_run(flights, executor(), "key", load_text, net::bind_executor(strand, [&](std::exception_ptr, text) {
               on_strand += strand.running_in_this_thread();
             }));
-  async_run(flights, executor(), "key", load_text,
-            net::bind_executor(pool, [&](std::exception_ptr, text) { on_pool.set_value(std::this_thread::get_id()); }));
+  async_run(flights, executor(), "key", load_text, net::bind_executor(pool, [&](std::exception_ptr, text) {
+              on_pool.set_value(std::this_thread::get_id());
+            }));
   io.run();
   pool.join();
   EXPECT_EQ(on_strand, 1);
@@ -396,7 +399,8 @@ net::awaitable<void> both_and_either(group& flights, bool& done) {
       co_await (flights.run("one", load, payload()) && flights.run("two", load, payload()));
   EXPECT_EQ(*std::get<0>(both), *std::get<1>(both));
 
-  std::variant<text, text> const either = co_await (flights.run("slow", never) || flights.run("fast", load, payload()));
+  std::variant<text, text> const either =
+      co_await (flights.run("slow", never) || flights.run("fast", load, payload()));
   EXPECT_EQ(either.index(), 1U);
   EXPECT_EQ(*std::get<1>(either), long_text);
   EXPECT_FALSE(flights.has("slow"));  // its only caller was cancelled
@@ -417,7 +421,8 @@ net::awaitable<void> both_and_either(group& flights, bool& done) {
 }
 TEST_P(completion_tokens, awaitable_operators) {
   bool done = false;
-  net::co_spawn(io, both_and_either(flights, done), [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
+  net::co_spawn(io, both_and_either(flights, done),
+                [](std::exception_ptr failure) { EXPECT_FALSE(failure); });
   io.run();
   EXPECT_TRUE(done);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the shape tests share: objects that notice when they are destroyed twice, and tasks that end at once or after a
-// few turns.
+// What the shape tests share: objects that notice when they are destroyed twice, and tasks that end at once
+// or after a few turns.
 
 #include <cacheflight/asio.hpp>
 #include <cacheflight/cacheflight.hpp>

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // soak [--operations N] [--seconds S] [--threads T] [--seed S]
 //
-// Blocking callers, callbacks and coroutines on the same few keys, for as long as wanted (N operations and S seconds,
-// whatever takes longer). Every five seconds, with everything at rest: what was done, how often callers joined, and
-// what memory is in use. Fails if memory grows, if a call or an execution is missing, or if few callers joined.
+// Blocking callers, callbacks and coroutines on the same few keys, for as long as wanted (N operations and S
+// seconds, whatever takes longer). Every five seconds, with everything at rest: what was done, how often
+// callers joined, and what memory is in use. Fails if memory grows, if a call or an execution is missing, or
+// if few callers joined.
 //
-// A thread leads a flight, starts callers that join it (its own and, by chance, other threads'), and then answers it.
-// So flights are joined without anybody sleeping, which is what makes a thousand million operations possible; one call
-// in a few hundred blocks on another thread's flight.
+// A thread leads a flight, starts callers that join it (its own and, by chance, other threads'), and then
+// answers it. So flights are joined without anybody sleeping, which is what makes a thousand million
+// operations possible; one call in a few hundred blocks on another thread's flight.
 
 #include "support/coroutines.hpp"
 #include <cacheflight/blocking.hpp>
@@ -58,7 +59,8 @@ using steady = std::chrono::steady_clock;
 
 /// One thread's calls into one group and what became of them. Other threads deliver some of the outcomes.
 struct alignas(64) tally {
-  std::atomic<std::uint64_t> calls{0}, executions{0}, values{0}, timed_out{0}, cancelled{0}, left{0}, wrong{0};
+  std::atomic<std::uint64_t> calls{0}, executions{0}, values{0}, timed_out{0}, cancelled{0}, left{0},
+      wrong{0};
 
   static void count(std::atomic<std::uint64_t>& n) { n.fetch_add(1, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t outcomes() const { return values + timed_out + cancelled + left + wrong; }
@@ -79,8 +81,8 @@ struct alignas(64) tally {
   }
 };
 
-/// A group and its books. In the calm one every flight ends with its task's value; in the rough one flights are
-/// cancelled and time out, and callers leave.
+/// A group and its books. In the calm one every flight ends with its task's value; in the rough one flights
+/// are cancelled and time out, and callers leave.
 struct subject {
   explicit subject(std::size_t threads) : of_thread(threads) {}
 
@@ -104,7 +106,9 @@ constexpr std::size_t shared_keys = 16;
 /// Flights that a thread has begun and not answered yet. Only its thread touches it.
 class begun {
  public:
-  void add(answer key, cacheflight::completion<answer> done) { callbacks_.emplace_back(key, std::move(done)); }
+  void add(answer key, cacheflight::completion<answer> done) {
+    callbacks_.emplace_back(key, std::move(done));
+  }
   void add(std::coroutine_handle<> task) { coroutines_.push_back(task); }
   void answer_all() {
     for (auto& [key, done] : callbacks_) done.set_value(key);
@@ -172,7 +176,8 @@ class caller {
     if (r / 16 % 512 == 0) rough_.flights.clear();
     (void)rough_.flights.has(names_[key]);
     mine_.answer_all();
-    if (r / 8192 % 16 == 0) return calls + blocking(rough_, key, cacheflight::run_options().wait_timeout(20us));
+    if (r / 8192 % 16 == 0)
+      return calls + blocking(rough_, key, cacheflight::run_options().wait_timeout(20us));
     return calls;
   }
 
@@ -184,9 +189,10 @@ class caller {
       tally::count(books.executions);
       mine_.add(key, std::move(done));
     };
-    s.flights.start(
-        std::string_view(names_[key]), std::move(options), cacheflight::answering<answer>(task),
-        [key, &books](std::exception_ptr const& error, result const& value) { books.note(key, error, value); });
+    s.flights.start(std::string_view(names_[key]), std::move(options), cacheflight::answering<answer>(task),
+                    [key, &books](std::exception_ptr const& error, result const& value) {
+                      books.note(key, error, value);
+                    });
   }
 
   void coroutine(subject& s, answer key, cacheflight::run_options options, tally& books) {
@@ -197,7 +203,8 @@ class caller {
     result value;
     std::exception_ptr error;
     try {
-      auto operation = flights.run(name, std::move(options), coroutine_task, std::ref(mine_), key, std::ref(books));
+      auto operation =
+          flights.run(name, std::move(options), coroutine_task, std::ref(mine_), key, std::ref(books));
       value = co_await std::move(operation);
     } catch (...) {
       error = std::current_exception();
@@ -232,7 +239,8 @@ class caller {
       tally::count(books.executions);
       return key;
     };
-    books.note(key, nullptr, calm_.flights.run("thread " + std::to_string(thread_) + " " + std::to_string(key), task));
+    books.note(key, nullptr,
+               calm_.flights.run("thread " + std::to_string(thread_) + " " + std::to_string(key), task));
     return 1;
   }
 
@@ -257,7 +265,8 @@ struct memory {
     return {info.uordblks + info.hblkhd, resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))};
   }
 };
-constexpr std::uint64_t most_allocated = 16 << 10, most_resident = 8 << 20;  // caches of malloc's, not operations
+constexpr std::uint64_t most_allocated = 16 << 10,
+                        most_resident = 8 << 20;  // caches of malloc's, not operations
 
 // ---- the run
 
@@ -273,7 +282,8 @@ unsigned long long shown(std::uint64_t n) { return n; }
 class soak {
  public:
   soak(std::size_t threads, std::uint64_t seed) : calm_(threads), rough_(threads) {
-    for (std::size_t i = 0; i < threads; ++i) callers_.push_back(std::make_unique<caller>(calm_, rough_, i, seed));
+    for (std::size_t i = 0; i < threads; ++i)
+      callers_.push_back(std::make_unique<caller>(calm_, rough_, i, seed));
   }
 
   /// All threads, until there were `operations` or `time` has passed. Then everything is at rest.
@@ -328,7 +338,9 @@ class soak {
 
  private:
   [[nodiscard]] std::uint64_t calls() const { return calm_.sum(&tally::calls) + rough_.sum(&tally::calls); }
-  [[nodiscard]] std::uint64_t waiting() const { return calm_.flights.stats().waiters + rough_.flights.stats().waiters; }
+  [[nodiscard]] std::uint64_t waiting() const {
+    return calm_.flights.stats().waiters + rough_.flights.stats().waiters;
+  }
 
   static void check(subject const& s, bool calm) {
     auto const books = s.flights.stats();

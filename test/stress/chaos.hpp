@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out on few
-// keys, with tasks that complete inline, after some turns, on another pool, that ignore being asked to stop, or do
-// nothing else. In mixed chaos tasks throw as well, and threads call the same keys of the same group through the other
-// fronts: blocking, with callbacks, and in coroutines of their own.
+// Everything at once: clients on strands of a multi-threaded context call, leave, cancel, clear and time out
+// on few keys, with tasks that complete inline, after some turns, on another pool, that ignore being asked to
+// stop, or do nothing else. In mixed chaos tasks throw as well, and threads call the same keys of the same
+// group through the other fronts: blocking, with callbacks, and in coroutines of their own.
 
 #include "../support/coroutines.hpp"
 #include "support.hpp"
@@ -31,15 +31,16 @@
 
 namespace stress {
 
-/// Checks what the event callback is told: per flight `miss`, `task_started`, then one end, all hits before it (rule
-/// 22).
+/// Checks what the event callback is told: per flight `miss`, `task_started`, then one end, all hits before
+/// it (rule 22).
 class event_checker {
  public:
   void operator()(cacheflight::event const& e) {
     using enum cacheflight::event_type;
     counts_[static_cast<std::size_t>(e.type)].fetch_add(1, std::memory_order_relaxed);
     if (e.key.size() != 5) complain("the key is damaged", e);
-    if ((e.error != nullptr) != (e.type == task_rejected)) complain("an error where there is none, or none", e);
+    if ((e.error != nullptr) != (e.type == task_rejected))
+      complain("an error where there is none, or none", e);
     if (e.flight_id == 0) {
       if (e.type != miss && e.type != max_keys_rejected) complain("no flight", e);
       return;
@@ -114,8 +115,8 @@ class chaos {
       : seed_(seed),
         each_(operations / (clients + (who == callers::mixed ? threads : 0)) + 1),
         mixed_(who == callers::mixed),
-        flights_(
-            cacheflight::options().max_keys(keys - 1).on_event([this](cacheflight::event const& e) { on_event(e); })) {}
+        flights_(cacheflight::options().max_keys(keys - 1).on_event(
+            [this](cacheflight::event const& e) { on_event(e); })) {}
 
   void run() {
     {
@@ -128,7 +129,8 @@ class chaos {
         });
       {
         std::vector<std::jthread> others;
-        for (std::size_t i = 0; mixed_ && i < threads; ++i) others.emplace_back([this, i] { client_thread(i); });
+        for (std::size_t i = 0; mixed_ && i < threads; ++i)
+          others.emplace_back([this, i] { client_thread(i); });
       }
       ended_.wait_for(clients, "clients");
       main.join();  // with detached tasks
@@ -252,10 +254,13 @@ class chaos {
       case 4: return call([this, key, turns](std::stop_token stop) { return watching(stop, key, turns); });
       case 5:
       case 6:
-      case 7: return call(cacheflight::on(elsewhere, [this, key, turns, throws] { return work(key, turns, throws); }));
+      case 7:
+        return call(
+            cacheflight::on(elsewhere, [this, key, turns, throws] { return work(key, turns, throws); }));
       case 8:
         c.options.timeout(std::chrono::microseconds(100 + r() % 2'000));
-        if (chance(r, 50)) return call(cacheflight::on(elsewhere, [this, key] { return until_stopped(key); }));
+        if (chance(r, 50))
+          return call(cacheflight::on(elsewhere, [this, key] { return until_stopped(key); }));
         return call(&chaos::until_stopped, this, key);
       default: return call(&chaos::work, this, key, turns, throws);
     }
@@ -274,18 +279,19 @@ class chaos {
   auto handler_call(random& r, one_call& c, net::any_io_executor const& executor, Token token) {
     return with_task(r, c, [&](auto&& task, auto&&... arguments) {
       if constexpr (sizeof...(arguments) == 0)
-        return cacheflight::async_run(flights_, executor, c.key, c.options, std::forward<decltype(task)>(task), token);
+        return cacheflight::async_run(flights_, executor, c.key, c.options,
+                                      std::forward<decltype(task)>(task), token);
       else
-        return cacheflight::async_run(
-            flights_, executor, c.key, c.options,
-            std::bind_front(std::forward<decltype(task)>(task), std::forward<decltype(arguments)>(arguments)...),
-            token);
+        return cacheflight::async_run(flights_, executor, c.key, c.options,
+                                      std::bind_front(std::forward<decltype(task)>(task),
+                                                      std::forward<decltype(arguments)>(arguments)...),
+                                      token);
     });
   }
 
   /// Emits on the client's strand, some turns later.
-  static void leave_later(net::any_io_executor const& strand, std::shared_ptr<net::cancellation_signal> signal,
-                          unsigned turns) {
+  static void leave_later(net::any_io_executor const& strand,
+                          std::shared_ptr<net::cancellation_signal> signal, unsigned turns) {
     net::post(strand, [=] {
       if (turns > 0) return leave_later(strand, signal, turns - 1);
       signal->emit(net::cancellation_type::terminal);
@@ -335,17 +341,17 @@ class chaos {
         case 1: {  // a coroutine of its own, which may be cancelled
           if (leaves) leave_later(strand, signal, turns);
           auto operation = coroutine_call(r, c);
-          std::tuple<std::exception_ptr, result> both =
-              co_await net::co_spawn(strand, std::move(operation),
-                                     net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          std::tuple<std::exception_ptr, result> both = co_await net::co_spawn(
+              strand, std::move(operation),
+              net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
           failure = std::get<0>(both);
           got = std::get<1>(both);
           break;
         }
         case 2: {  // an operation, which may be cancelled
           if (leaves) leave_later(strand, signal, turns);
-          auto operation = handler_call(r, c, strand,
-                                        net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
+          auto operation = handler_call(
+              r, c, strand, net::bind_cancellation_slot(signal->slot(), net::as_tuple(net::use_awaitable)));
           std::tuple<std::exception_ptr, result> both = co_await std::move(operation);
           failure = std::get<0>(both);
           got = std::get<1>(both);
@@ -354,7 +360,8 @@ class chaos {
         default:  // a callback, on another strand; the client goes on without it
           if (leaves) leave_later(strand, signal, turns);
           handler_call(r, c, strand,
-                       net::bind_executor(strand, net::bind_cancellation_slot(signal->slot(), callback{this, signal})));
+                       net::bind_executor(
+                           strand, net::bind_cancellation_slot(signal->slot(), callback{this, signal})));
           if (chance(r, 50)) co_await take_turns(10);
           continue;
       }
@@ -413,8 +420,8 @@ class chaos {
     answered.wait_for(started, "answers to a thread");
   }
 
-  result blocking_call(std::string const& name, std::size_t key, cacheflight::run_options options, unsigned turns,
-                       bool throws, bool elsewhere) {
+  result blocking_call(std::string const& name, std::size_t key, cacheflight::run_options options,
+                       unsigned turns, bool throws, bool elsewhere) {
     auto const task = [this, key, turns, throws](std::stop_token const& stop) {
       return plain_work(stop, key, turns, throws);
     };
@@ -434,8 +441,9 @@ class chaos {
     return got;
   }
 
-  cacheflight_test::eager coroutine_caller(std::string name, std::size_t key, cacheflight::run_options options,
-                                           unsigned turns, bool throws, counter* answered) {
+  cacheflight_test::eager coroutine_caller(std::string name, std::size_t key,
+                                           cacheflight::run_options options, unsigned turns, bool throws,
+                                           counter* answered) {
     result got;
     std::exception_ptr failure;
     try {
@@ -458,7 +466,9 @@ class chaos {
   struct callback {
     chaos* self;
     std::shared_ptr<net::cancellation_signal> signal;
-    void operator()(std::exception_ptr failure, result got) { self->arrived(got ? got->key : keys, failure, got); }
+    void operator()(std::exception_ptr failure, result got) {
+      self->arrived(got ? got->key : keys, failure, got);
+    }
   };
 
   void arrived(std::size_t key, std::exception_ptr const& failure, result const& got) {
@@ -550,7 +560,8 @@ class chaos {
                                          "mismatches", "abandoned", "unknown"};
     for (std::size_t i = 0; i < outcomes; ++i)
       std::printf("%s %llu  ", names[i], static_cast<unsigned long long>(outcomes_[i]));
-    std::printf("detached or stopped %llu\n", static_cast<unsigned long long>(books.timed_out + books.cancelled));
+    std::printf("detached or stopped %llu\n",
+                static_cast<unsigned long long>(books.timed_out + books.cancelled));
     for (outcome const how : {outcome::value, outcome::timed_out, outcome::wait_timed_out, outcome::cancelled,
                               outcome::left, outcome::at_capacity, outcome::mismatch})
       EXPECT_GT(count(how), 0U) << names[static_cast<std::size_t>(how)];

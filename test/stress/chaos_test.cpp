@@ -11,8 +11,8 @@ using stress::chaos;
 
 std::uint64_t wanted = 0, chosen_seed = 0;
 
-/// In rounds, since what happened is remembered until a round's end. Each prints its seed; as the seed of a run it
-/// makes that round the first.
+/// In rounds, since what happened is remembered until a round's end. Each prints its seed; as the seed of a
+/// run it makes that round the first.
 void rounds(callers who) {
   constexpr std::uint64_t longest = 240'000;
   std::uint64_t seed =
@@ -27,7 +27,8 @@ void rounds(callers who) {
   }
 }
 
-// What several threads rethrow looks like a race to TSan, unless it is told more: these two are separate tests of ctest.
+// What several threads rethrow looks like a race to TSan, unless it is told more: these two are separate
+// tests of ctest.
 TEST(chaos, asio) { rounds(callers::asio); }
 TEST(chaos, mixed) { rounds(callers::mixed); }
 
@@ -40,7 +41,8 @@ int main(int argc, char** argv) {
     std::uint64_t* const number = std::strcmp(argv[i], "--operations") == 0 ? &wanted
                                   : std::strcmp(argv[i], "--seed") == 0     ? &chosen_seed
                                                                             : nullptr;
-    if (!number || i + 1 == argc) return std::fprintf(stderr, "usage: chaos [--operations N] [--seed S]\n"), 2;
+    if (!number || i + 1 == argc)
+      return std::fprintf(stderr, "usage: chaos [--operations N] [--seed S]\n"), 2;
     *number = std::strtoull(argv[i + 1], nullptr, 0);
   }
   return RUN_ALL_TESTS();

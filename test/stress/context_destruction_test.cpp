@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Contexts are destroyed with waiters and tasks inside, while callers on other contexts wait for the same flights:
-// those are answered.
+// Contexts are destroyed with waiters and tasks inside, while callers on other contexts wait for the same
+// flights: those are answered.
 #include "support.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
@@ -61,7 +61,8 @@ TEST(context_destruction, ends_the_flights_that_were_led_there_for_everybody) {
     invoked.wait_for(2, "leaders");
     std::uint64_t const before = hits.now();
     for (int i = 0; i < 6; ++i, ++calls)  // joiners on the context that stays
-      net::co_spawn(net::make_strand(stays.io), flights.run(i % 2 ? "one" : "two", turns, 3U, 7), all.handler());
+      net::co_spawn(net::make_strand(stays.io), flights.run(i % 2 ? "one" : "two", turns, 3U, 7),
+                    all.handler());
     for (int i = 0; i < 4; ++i)  // and on the one that goes
       net::co_spawn(net::make_strand(goes->io), flights.run(i % 2 ? "one" : "two", turns, 3U, 7),
                     [&](std::exception_ptr, std::shared_ptr<int const> const&) { ++completed_there; });
@@ -99,9 +100,10 @@ TEST(context_destruction, its_callers_leave_and_the_flight_goes_on) {
     net::co_spawn(stays.io, flights.run("key", task), all.handler());
     while (!flights.has("key")) std::this_thread::yield();
     for (int i = 0; i < 5; ++i)
-      net::co_spawn(
-          net::make_strand(goes->io), flights.run("key", task),
-          [](std::exception_ptr, std::shared_ptr<int const> const&) { ADD_FAILURE() << "its context is gone"; });
+      net::co_spawn(net::make_strand(goes->io), flights.run("key", task),
+                    [](std::exception_ptr, std::shared_ptr<int const> const&) {
+                      ADD_FAILURE() << "its context is gone";
+                    });
     hits.wait_for(before + 5, "joins");
     goes->stop();
     goes.reset();
@@ -132,13 +134,15 @@ TEST(context_destruction, races_with_calls_from_other_contexts) {
         case 0: net::co_spawn(net::make_strand(goes->io), flights.run(key, never), nobody); break;
         case 1: net::co_spawn(net::make_strand(goes->io), flights.run(key, turns, n, 7), nobody); break;
         case 2:  // led here, run there: ends with the other context
-          net::co_spawn(net::make_strand(stays.io),
-                        entered(flights.run(key, cacheflight::on(goes->io.get_executor(), turns), n, 7), &inside),
-                        all.handler());
+          net::co_spawn(
+              net::make_strand(stays.io),
+              entered(flights.run(key, cacheflight::on(goes->io.get_executor(), turns), n, 7), &inside),
+              all.handler());
           ++calls;
           break;
         default:
-          net::co_spawn(net::make_strand(stays.io), entered(flights.run(key, turns, n, 7), &inside), all.handler());
+          net::co_spawn(net::make_strand(stays.io), entered(flights.run(key, turns, n, 7), &inside),
+                        all.handler());
           ++calls;
       }
       if (random() % 4 == 0) std::this_thread::yield();
@@ -173,14 +177,16 @@ TEST(context_destruction, of_the_operations_or_of_the_handlers_executor) {
                                         [n = static_cast<unsigned>(random() % 20)]() { return turns(n, 7); });
       bool const strand = random() % 2 == 0;
       auto const executor = [&](server& of) {
-        return strand ? net::any_io_executor(net::make_strand(of.io)) : net::any_io_executor(of.io.get_executor());
+        return strand ? net::any_io_executor(net::make_strand(of.io))
+                      : net::any_io_executor(of.io.get_executor());
       };
       if (random() % 2 == 0) {
         ++calls;
-        cacheflight::async_run(flights, executor(*goes), key, task,
-                               net::bind_executor(executor(stays), [&all, lives](auto const& failure, auto const& got) {
-                                 all.add(failure, got);
-                               }));
+        cacheflight::async_run(
+            flights, executor(*goes), key, task,
+            net::bind_executor(executor(stays), [&all, lives](auto const& failure, auto const& got) {
+              all.add(failure, got);
+            }));
       } else {
         cacheflight::async_run(flights, executor(stays), key, task,
                                net::bind_executor(executor(*goes), [lives](auto const&, auto const&) {}));

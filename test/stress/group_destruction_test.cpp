@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The group is destroyed while callers on several contexts wait: all of them are answered, and tasks that run on touch
-// nothing that is gone (rule 30).
+// The group is destroyed while callers on several contexts wait: all of them are answered, and tasks that run
+// on touch nothing that is gone (rule 30).
 #include "support.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -69,7 +69,9 @@ TEST(group_destruction, answers_everybody_on_every_context) {
                                                       : net::any_io_executor(net::make_strand(pool));
       if (i % 4 < 2)
         net::co_spawn(where, entered(flights->run("deaf", deaf, &held, &deaf_tasks), &inside), all.handler());
-      else net::co_spawn(where, entered(flights->run("obedient", obedient, &obedient_tasks), &inside), all.handler());
+      else
+        net::co_spawn(where, entered(flights->run("obedient", obedient, &obedient_tasks), &inside),
+                      all.handler());
     }
     inside.wait_for(callers, "callers");
     EXPECT_EQ(hits, callers - 2);
@@ -101,7 +103,8 @@ TEST(group_destruction, races_with_the_ends_of_its_flights) {
     for (int i = 0; i < 12; ++i, ++calls) {
       auto const n = static_cast<unsigned>(random() % 40);
       std::string const key = "key " + std::to_string(random() % 3);
-      net::co_spawn(net::make_strand(threads.io), entered(flights.run(key, turns, n, 7), &inside), all.handler());
+      net::co_spawn(net::make_strand(threads.io), entered(flights.run(key, turns, n, 7), &inside),
+                    all.handler());
     }
     inside.wait_for(calls, "callers");  // none may be entering
   }
@@ -120,13 +123,15 @@ TEST(group_destruction, from_an_event_callback_on_a_helper_thread) {
     counter inside, destroyed;
     std::unique_ptr<cacheflight::group> flights;
     std::atomic<bool> ready{false};
-    flights = std::make_unique<cacheflight::group>(cacheflight::options().on_event([&](cacheflight::event const& e) {
-      if (e.type != cacheflight::event_type::task_timed_out) return;
-      // A flight that times out while its `miss` is delivered has its last event there, on its caller's thread.
-      if (!threads.io.get_executor().running_in_this_thread()) ready.wait(false);
-      flights.reset();
-      destroyed.add();
-    }));
+    flights = std::make_unique<cacheflight::group>(
+        cacheflight::options().on_event([&](cacheflight::event const& e) {
+          if (e.type != cacheflight::event_type::task_timed_out) return;
+          // A flight that times out while its `miss` is delivered has its last event there, on its caller's
+          // thread.
+          if (!threads.io.get_executor().running_in_this_thread()) ready.wait(false);
+          flights.reset();
+          destroyed.add();
+        }));
     auto const call = [&](char const* key, cacheflight::run_options with) {
       net::co_spawn(net::make_strand(threads.io), entered(flights->run(key, std::move(with), never), &inside),
                     all.handler());

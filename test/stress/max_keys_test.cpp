@@ -50,15 +50,17 @@ TEST(max_keys, is_exact_while_many_threads_compete) {
     gate held;
     counter invoked, started, hits;
     tally all;
-    cacheflight::group flights(cacheflight::options().max_keys(cap).on_event([&](cacheflight::event const& e) {
-      if (e.type == cacheflight::event_type::task_started) started.add();
-      if (e.type == cacheflight::event_type::hit) hits.add();
-    }));
+    cacheflight::group flights(
+        cacheflight::options().max_keys(cap).on_event([&](cacheflight::event const& e) {
+          if (e.type == cacheflight::event_type::task_started) started.add();
+          if (e.type == cacheflight::event_type::hit) hits.add();
+        }));
     auto const call = [&](std::string key) {
-      net::co_spawn(net::make_strand(threads.io), flights.run(std::move(key), behind, &held, &invoked), all.handler());
+      net::co_spawn(net::make_strand(threads.io), flights.run(std::move(key), behind, &held, &invoked),
+                    all.handler());
     };
-    // More keys than there is room for, each from several callers at once. Nothing ends while the gate is shut, so
-    // whichever keys got in have all of their callers, and the others none.
+    // More keys than there is room for, each from several callers at once. Nothing ends while the gate is
+    // shut, so whichever keys got in have all of their callers, and the others none.
     for (std::size_t caller = 0; caller < callers; ++caller)
       for (std::size_t key = 0; key < keys; ++key) call("key " + std::to_string(key));
     invoked.wait_for(cap, "tasks");

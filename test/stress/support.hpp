@@ -108,7 +108,8 @@ class gate {
     void operator()(Handler handler) const {
       auto const executor = net::get_associated_executor(handler);
       auto const held = std::make_shared<Handler>(std::move(handler));
-      auto const work = std::make_shared<net::executor_work_guard<std::remove_const_t<decltype(executor)>>>(executor);
+      auto const work =
+          std::make_shared<net::executor_work_guard<std::remove_const_t<decltype(executor)>>>(executor);
       std::function<void()> resume = [held, work] {
         net::post(work->get_executor(), std::move(*held));
         work->reset();
@@ -173,7 +174,8 @@ inline net::awaitable<int> turns(unsigned n, int result) {
 template <class T>
 net::awaitable<T> entered(net::awaitable<T> operation, counter* suspended) {
   auto const strand = co_await net::this_coro::executor;
-  net::post(strand, [suspended] { suspended->add(); });  // has its turn when this coroutine has let go of the strand
+  net::post(strand,
+            [suspended] { suspended->add(); });  // has its turn when this coroutine has let go of the strand
   co_return co_await std::move(operation);
 }
 
@@ -189,7 +191,8 @@ inline void expect_balance(cacheflight::statistics const& books) {
 /// Stress that does not join proves nothing.
 inline void expect_joins(cacheflight::statistics const& books, double at_least = 0.5) {
   double const joined = static_cast<double>(books.hits) / static_cast<double>(books.hits + books.misses);
-  std::printf("%llu calls, %.1f %% joined\n", static_cast<unsigned long long>(books.hits + books.misses), 100 * joined);
+  std::printf("%llu calls, %.1f %% joined\n", static_cast<unsigned long long>(books.hits + books.misses),
+              100 * joined);
   EXPECT_GE(joined, at_least);
 }
 

@@ -30,7 +30,8 @@
 
 namespace cacheflight_test {
 
-/// A function with a stack of its own, which stops where it says so, and goes on on whatever thread resumes it.
+/// A function with a stack of its own, which stops where it says so, and goes on on whatever thread resumes
+/// it.
 class fiber {
  public:
   explicit fiber(std::function<void()> run) : run_(std::move(run)), stack_(256 * 1024) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A platform in the tests' hands: a clock that moves when told to, no deadline thread, and a mutex that knows whether
-// this thread holds it, so that user code under a lock of ours is caught wherever it runs.
+// A platform in the tests' hands: a clock that moves when told to, no deadline thread, and a mutex that knows
+// whether this thread holds it, so that user code under a lock of ours is caught wherever it runs.
 
 #include <cacheflight/cacheflight.hpp>
 
@@ -83,7 +83,8 @@ class manual_driver {
     ++ensured;
   }
   void arm(manual_clock::time_point when) noexcept {
-    if (checked_mutex::held_here()) ADD_FAILURE() << "a driver is told under a lock of ours";  // it has one of its own
+    if (checked_mutex::held_here())
+      ADD_FAILURE() << "a driver is told under a lock of ours";  // it has one of its own
     if (when < wake) wake = when;
   }
   void rouse(work_type& work, manual_clock::time_point when) {
@@ -132,7 +133,8 @@ struct manual_platform {
 using manual_group = cacheflight::basic_group<std::string, cacheflight::default_hash<std::string>,
                                               cacheflight::default_equal<std::string>, manual_platform>;
 
-/// What the thread that keeps time does now, and nothing of what it leaves to helpers. Returns when it would wake.
+/// What the thread that keeps time does now, and nothing of what it leaves to helpers. Returns when it would
+/// wake.
 template <class Core>
 manual_clock::time_point keep_time(Core& core) {
   bool const before = std::exchange(on_time_thread, true);

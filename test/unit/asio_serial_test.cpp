@@ -52,13 +52,15 @@ TEST(asio_serial, contexts_of_asios_run_only_asios_code) {
   expect_own(net::require(io.get_executor(), tracked), true);
   expect_own(net::require(pool.get_executor(), tracked), true);
   EXPECT_TRUE(asios_own(net::prefer(net::any_io_executor(io.get_executor()), tracked)));
-  EXPECT_TRUE(asios_own(net::require(net::any_io_executor(io.get_executor()), net::execution::blocking.never)));
+  EXPECT_TRUE(
+      asios_own(net::require(net::any_io_executor(io.get_executor()), net::execution::blocking.never)));
 }
 
 TEST(asio_serial, executors_and_allocators_of_others_run_theirs) {
   net::io_context io;
   expect_own(cacheflight_test::asking(io.get_executor(), [] {}), false);
-  EXPECT_FALSE(asios_own(net::require(io.get_executor(), net::execution::allocator(other_allocator<void>()))));
+  EXPECT_FALSE(
+      asios_own(net::require(io.get_executor(), net::execution::allocator(other_allocator<void>()))));
   EXPECT_FALSE(asios_own(net::any_io_executor()));
 }
 

@@ -20,12 +20,14 @@ using namespace cacheflight;
 using detail::key_copy;
 
 template <class E>
-constexpr bool is_one_of_ours =
-    std::is_base_of_v<error, E> && std::is_nothrow_copy_constructible_v<E> && std::is_nothrow_copy_assignable_v<E>;
-static_assert(is_one_of_ours<timeout_error> && is_one_of_ours<max_keys_error> && is_one_of_ours<cancelled_error> &&
-              is_one_of_ours<type_mismatch_error> && is_one_of_ours<abandoned_error>);
+constexpr bool is_one_of_ours = std::is_base_of_v<error, E> && std::is_nothrow_copy_constructible_v<E> &&
+                                std::is_nothrow_copy_assignable_v<E>;
+static_assert(is_one_of_ours<timeout_error> && is_one_of_ours<max_keys_error> &&
+              is_one_of_ours<cancelled_error> && is_one_of_ours<type_mismatch_error> &&
+              is_one_of_ours<abandoned_error>);
 static_assert(std::is_base_of_v<std::exception, error>);
-static_assert(!std::is_base_of_v<cancelled_error, timeout_error> && !std::is_base_of_v<timeout_error, cancelled_error>);
+static_assert(!std::is_base_of_v<cancelled_error, timeout_error> &&
+              !std::is_base_of_v<timeout_error, cancelled_error>);
 static_assert(!std::is_constructible_v<error, char const*>, "the base is nobody's to throw");
 
 std::vector<std::function<std::exception_ptr(key_copy)>> makers() {
@@ -74,7 +76,8 @@ TEST(error, the_key_is_there_for_those_who_ask_and_never_in_the_text) {  // rule
 
 TEST(error, keys_are_bytes) {
   std::string const key("a\0b", 3);
-  caught(std::make_exception_ptr(cancelled_error(key_copy::of(key))), [&](error const& e) { EXPECT_EQ(e.key(), key); });
+  caught(std::make_exception_ptr(cancelled_error(key_copy::of(key))),
+         [&](error const& e) { EXPECT_EQ(e.key(), key); });
 }
 
 TEST(error, keys_of_other_types_are_found_by_their_type) {

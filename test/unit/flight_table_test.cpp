@@ -165,7 +165,8 @@ TEST(flight_table, works_on_when_there_is_no_memory_to_grow) {
   std::deque<flight> all(200);
   int key = 0;
   auto const fill = [&](std::size_t count) {
-    for (std::size_t end = static_cast<std::size_t>(key) + count; static_cast<std::size_t>(key) < end; ++key) {
+    for (std::size_t end = static_cast<std::size_t>(key) + count; static_cast<std::size_t>(key) < end;
+         ++key) {
       flight& f = all[static_cast<std::size_t>(key)];
       f.key = key, f.hash = static_cast<std::uint64_t>(key) * 0x9e3779b97f4a7c15;
       flights.insert(f);

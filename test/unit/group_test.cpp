@@ -32,7 +32,8 @@ struct alignas(16) vector4 {
   float x[4];
 };
 
-/// What only asks for eight bytes' alignment takes no block that something aligned to sixteen gets afterwards.
+/// What only asks for eight bytes' alignment takes no block that something aligned to sixteen gets
+/// afterwards.
 TEST(group, results_keep_their_alignment_among_others_of_every_size) {
   auto const run = [](auto const& value) {
     cacheflight::group flights;

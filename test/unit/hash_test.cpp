@@ -18,12 +18,12 @@ namespace {
 using cacheflight::keyed_string_hash;
 using cacheflight::string_equal;
 
-// SipHash-c-d written anew after section 2 of "SipHash: a fast short-input PRF" (Aumasson, Bernstein, 2012): the padded
-// message is laid out as bytes first, words are assembled byte by byte.
+// SipHash-c-d written anew after section 2 of "SipHash: a fast short-input PRF" (Aumasson, Bernstein, 2012):
+// the padded message is laid out as bytes first, words are assembled byte by byte.
 template <int C, int D>
 std::uint64_t reference_siphash(std::uint64_t k0, std::uint64_t k1, std::vector<unsigned char> message) {
-  std::array<std::uint64_t, 4> v{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL, k0 ^ 0x6c7967656e657261ULL,
-                                 k1 ^ 0x7465646279746573ULL};
+  std::array<std::uint64_t, 4> v{k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL,
+                                 k0 ^ 0x6c7967656e657261ULL, k1 ^ 0x7465646279746573ULL};
   auto const sip_round = [&v] {
     v[0] += v[1];
     v[2] += v[3];
@@ -57,7 +57,9 @@ std::vector<unsigned char> counting_bytes(std::size_t length) {
   return bytes;
 }
 
-std::string as_text(std::vector<unsigned char> const& bytes) { return std::string(bytes.begin(), bytes.end()); }
+std::string as_text(std::vector<unsigned char> const& bytes) {
+  return std::string(bytes.begin(), bytes.end());
+}
 
 constexpr std::uint64_t paper_k0 = 0x0706050403020100, paper_k1 = 0x0f0e0d0c0b0a0908;
 

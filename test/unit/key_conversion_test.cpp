@@ -26,7 +26,7 @@ namespace cf = cacheflight;
 namespace cd = cacheflight::detail;
 using namespace std::string_view_literals;
 
-// ---- which types are accepted -------------------------------------------------------------------------------------
+// ---- which types are accepted -----------------------------------------------------------------------------
 
 template <class Key, class Hash = cf::default_hash<Key>, class Equal = cf::default_equal<Key>>
 struct of {
@@ -47,12 +47,15 @@ struct to_long_long {
 };
 
 using numbers = of<int>;
-static_assert(numbers::all<int, int&, int const&, short, unsigned, long long, unsigned char, signed char, std::size_t>);
+static_assert(
+    numbers::all<int, int&, int const&, short, unsigned, long long, unsigned char, signed char, std::size_t>);
 static_assert(numbers::none<bool, char, wchar_t, char8_t, char16_t, char32_t, float, double, long double>);
-static_assert(numbers::none<char const*, char*, char (&)[8], char const (&)[8], void*, std::nullptr_t, std::string>);
+static_assert(
+    numbers::none<char const*, char*, char (&)[8], char const (&)[8], void*, std::nullptr_t, std::string>);
 static_assert(numbers::none<plain, scoped, to_int, to_long_long, std::optional<int>, std::pair<int, int>>);
 
-static_assert(of<std::uint64_t>::none<bool, char, double, char const (&)[8], char (&)[8], plain, std::nullptr_t>);
+static_assert(
+    of<std::uint64_t>::none<bool, char, double, char const (&)[8], char (&)[8], plain, std::nullptr_t>);
 static_assert(of<bool>::all<bool> && of<bool>::none<int, char, char const*, double, std::true_type>);
 static_assert(of<char>::all<char> && of<char>::none<int, signed char, unsigned char, char8_t, bool>);
 static_assert(of<double>::all<double> && of<double>::none<float, long double, int>);
@@ -97,7 +100,8 @@ using users = of<user_id, any_hash>;
 static_assert(users::all<user_id, int, short, to_user_id>);
 static_assert(users::none<long long, unsigned, double, user_of_tenant, explicit_id, std::nullptr_t>);
 static_assert(of<explicit_id, any_hash>::all<explicit_id> && of<explicit_id, any_hash>::none<int>);
-static_assert(of<flag, any_hash>::all<bool> && of<flag, any_hash>::none<int, char const*, char const (&)[4], double>);
+static_assert(of<flag, any_hash>::all<bool> &&
+              of<flag, any_hash>::none<int, char const*, char const (&)[4], double>);
 
 // Text.
 struct name {
@@ -106,13 +110,15 @@ struct name {
   std::string text;
 };
 using texts = of<std::string>;
-static_assert(texts::all<std::string, std::string_view, char const*, char*, char (&)[8], char const (&)[8], name>);
+static_assert(
+    texts::all<std::string, std::string_view, char const*, char*, char (&)[8], char const (&)[8], name>);
 static_assert(texts::all<std::pmr::string, std::pmr::string&>);
 static_assert(texts::none<int, char, double, std::nullptr_t, std::wstring, std::optional<std::string>>);
-static_assert(
-    of<std::string, any_hash>::all<std::string_view, char const*, std::pmr::string, name>);  // not transparent
+static_assert(of<std::string, any_hash>::all<std::string_view, char const*, std::pmr::string,
+                                             name>);  // not transparent
 static_assert(of<std::string, any_hash>::none<int, char, std::nullptr_t>);
-static_assert(of<std::wstring>::all<std::wstring_view, wchar_t const*> && of<std::wstring>::none<char const*, int>);
+static_assert(of<std::wstring>::all<std::wstring_view, wchar_t const*> &&
+              of<std::wstring>::none<char const*, int>);
 
 // Transparent groups.
 struct by_number {
@@ -127,9 +133,10 @@ struct same_number {
 };
 using transparent_users = of<user_id, by_number, same_number>;
 static_assert(transparent_users::all<user_id, int, long long>);
-static_assert(transparent_users::none<double, float, unsigned long long, scoped, std::nullptr_t, char const*>);
+static_assert(
+    transparent_users::none<double, float, unsigned long long, scoped, std::nullptr_t, char const*>);
 
-// ---- what becomes of values ---------------------------------------------------------------------------------------
+// ---- what becomes of values -------------------------------------------------------------------------------
 
 template <class Key>
 struct held_flight {
@@ -146,7 +153,8 @@ TEST(R36_keys, an_integer_that_fits_is_the_key_that_it_says) {
   EXPECT_EQ(*flights.run(7, [&] { return flights.has(7U) && flights.has(std::uint64_t{7}) ? 1 : 0; }), 1);
   EXPECT_EQ(*flights.run(std::int8_t{7}, [&] { return flights.has(7) ? 1 : 0; }), 1);
   cf::basic_group<std::int8_t> small;
-  EXPECT_EQ(*small.run(-128, [&] { return small.has(-128LL) && !small.has(128) && !small.has(128U) ? 1 : 0; }), 1);
+  EXPECT_EQ(
+      *small.run(-128, [&] { return small.has(-128LL) && !small.has(128) && !small.has(128U) ? 1 : 0; }), 1);
 }
 
 TEST(R36_keys, an_integer_that_does_not_fit_is_nobodys_key) {
@@ -154,7 +162,9 @@ TEST(R36_keys, an_integer_that_does_not_fit_is_nobodys_key) {
   held_flight<int> const seven(flights, 7), minus_one(flights, -1);
   auto const other = 7 + (1LL << 32);
   auto const task = [] { return 0; };
-  auto const callback = [](std::exception_ptr, std::shared_ptr<int const>) { ADD_FAILURE() << "there is no call"; };
+  auto const callback = [](std::exception_ptr, std::shared_ptr<int const>) {
+    ADD_FAILURE() << "there is no call";
+  };
   EXPECT_TRUE(flights.has(7LL));
   EXPECT_FALSE(flights.has(8LL)) << "it fits, and is nobody's";
   EXPECT_FALSE(flights.has(other));
@@ -198,7 +208,8 @@ struct small_equal {
 
 TEST(R36_keys, an_enumeration_is_made_of_numbers_only_where_hash_and_equality_say_so_and_only_of_its_own) {
   cf::basic_group<small_number, small_hash, small_equal> flights;
-  EXPECT_EQ(*flights.run(5, [&] { return flights.has(small_number(5)) && !flights.has(5 + 256) ? 1 : 0; }), 1);
+  EXPECT_EQ(*flights.run(5, [&] { return flights.has(small_number(5)) && !flights.has(5 + 256) ? 1 : 0; }),
+            1);
   EXPECT_THROW((void)flights.run(5 + 256, [] { return 0; }), std::out_of_range);
   static_assert(of<small_number, small_hash, small_equal>::none<double, bool, char, char const*>);
 }
@@ -253,7 +264,7 @@ TEST(R36_keys, a_null_pointer_is_no_text) {
   EXPECT_EQ(*paths.run("/tmp", task), 0);
 }
 
-// ---- key types with a say of their own ----------------------------------------------------------------------------
+// ---- key types with a say of their own --------------------------------------------------------------------
 
 struct document {  // prints itself; another tenant's is another one
   std::string title;
@@ -318,7 +329,8 @@ struct one_hash {
 
 TEST(R36_keys, an_equality_may_return_what_has_operators_of_its_own) {
   cf::basic_group<std::string, one_hash, same_text> flights;
-  EXPECT_EQ(*flights.run("a", [&] { return flights.has("a") && !flights.has("b") && !flights.cancel("b") ? 1 : 0; }),
+  EXPECT_EQ(*flights.run(
+                "a", [&] { return flights.has("a") && !flights.has("b") && !flights.cancel("b") ? 1 : 0; }),
             1);
 }
 

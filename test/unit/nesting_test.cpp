@@ -14,7 +14,8 @@
 namespace cacheflight::detail {
 namespace {
 
-/// A scope that says where it is: on the stack of a fiber, unless it is told otherwise. Each `Test` has its own.
+/// A scope that says where it is: on the stack of a fiber, unless it is told otherwise. Each `Test` has its
+/// own.
 template <int Test>
 class scope : public nesting<scope<Test>> {
  public:

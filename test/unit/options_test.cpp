@@ -34,7 +34,9 @@ std::string refusal(F refused) {
   return {};
 }
 
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
+bool contains(std::string const& text, std::string const& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// Each option that takes a duration, with how to set and to read it.
 struct duration_option {
@@ -113,8 +115,8 @@ TEST(options, refuse_max_keys_of_zero) {
 
 TEST(options, refuse_an_empty_on_event) {
   EXPECT_TRUE(contains(refusal([] { options().on_event(nullptr); }), "on_event"));
-  EXPECT_TRUE(
-      contains(refusal([] { options().on_event(std::function<void(cacheflight::event const&)>()); }), "on_event"));
+  EXPECT_TRUE(contains(refusal([] { options().on_event(std::function<void(cacheflight::event const&)>()); }),
+                       "on_event"));
   void (*const null_function)(cacheflight::event const&) = nullptr;
   EXPECT_TRUE(contains(refusal([&] { options().on_event(null_function); }), "on_event"));
 }
@@ -153,8 +155,9 @@ TEST(options, durations_beyond_the_clock_mean_none) {
                 .default_timeout(std::chrono::duration<double>(std::numeric_limits<double>::infinity()))
                 .default_timeout(),
             none);
-  EXPECT_EQ(run_options().timeout(std::chrono::duration<std::int64_t, std::ratio<31556952>>(300)).timeout_or(7ns),
-            none);
+  EXPECT_EQ(
+      run_options().timeout(std::chrono::duration<std::int64_t, std::ratio<31556952>>(300)).timeout_or(7ns),
+      none);
   EXPECT_EQ(run_options().wait_timeout(nanoseconds::max()).wait_timeout(), none);
   EXPECT_EQ(run_options().wait_timeout(std::chrono::years(291)).wait_timeout(), std::chrono::years(291));
 }
@@ -197,7 +200,8 @@ TEST(run_options, hold_any_metadata) {
 
 // g++ 12 destroys aggregates twice inside co_await: these are none, and no braces make one.
 static_assert(!std::is_aggregate_v<options> && !std::is_aggregate_v<run_options>);
-static_assert(std::is_nothrow_move_constructible_v<options> && std::is_nothrow_move_constructible_v<run_options>);
+static_assert(std::is_nothrow_move_constructible_v<options> &&
+              std::is_nothrow_move_constructible_v<run_options>);
 static_assert(std::is_copy_constructible_v<options> && std::is_copy_assignable_v<run_options>);
 
 }  // namespace

@@ -38,7 +38,8 @@ using driver = cacheflight::thread_driver<clock_type>;
 
 constexpr time_point nothing = time_point::max();
 
-/// Plays the core: each round of the driver's thread calls the function that is up, with the number of the round.
+/// Plays the core: each round of the driver's thread calls the function that is up, with the number of the
+/// round.
 class script final : public cacheflight::deadline_work<clock_type> {
  public:
   explicit script(std::function<time_point(int)> round) : round_(std::move(round)) {}
@@ -277,7 +278,8 @@ TEST(thread_driver, closing_without_a_thread_does_nothing) {
   timer.close();
 }
 
-TEST(thread_driver, closing_does_not_linger_for_what_was_due_before) {  // the group has cleared its deadlines by then
+TEST(thread_driver,
+     closing_does_not_linger_for_what_was_due_before) {  // the group has cleared its deadlines by then
   for (int repeat = 0; repeat < 50; ++repeat) {
     time_point const next = repeat % 2 ? nothing : clock_type::now() + 1h;
     std::latch working(1), closing(1);
@@ -748,7 +750,8 @@ TEST(thread_driver, R38_its_threads_take_no_signals_class_or_processor_from_who_
 }
 #endif
 
-TEST(thread_driver, what_ends_with_the_thread_may_still_arm) {  // thread_local objects of the user's callbacks
+TEST(thread_driver,
+     what_ends_with_the_thread_may_still_arm) {  // thread_local objects of the user's callbacks
   struct arms_at_last {
     driver* timer = nullptr;
     ~arms_at_last() { timer->arm(clock_type::now()); }
@@ -790,8 +793,9 @@ TEST(thread_driver, a_lingering_thread_works_until_nothing_is_due) {
   EXPECT_GE(work.rounds(), 10);
 }
 
-TEST(thread_driver,
-     ensure_after_close_runs_and_ends_by_itself) {  // a hand-over that is refused after the group was destroyed
+TEST(
+    thread_driver,
+    ensure_after_close_runs_and_ends_by_itself) {  // a hand-over that is refused after the group was destroyed
   script work([](int number) { return number < 3 ? clock_type::now() : nothing; });
   driver timer;
   timer.close();

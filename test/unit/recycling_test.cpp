@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-// Under the sanitizers the library does not recycle, but this is tested there as well: what is lost or used afterwards
-// is then seen.
+// Under the sanitizers the library does not recycle, but this is tested there as well: what is lost or used
+// afterwards is then seen.
 
 namespace {
 
@@ -84,7 +84,8 @@ TEST(recycling, a_block_goes_to_the_thread_that_gives_it_back) {
   });
 }
 
-/// Gives back what it holds when its thread ends: later than the cache's own end if it was there before the cache.
+/// Gives back what it holds when its thread ends: later than the cache's own end if it was there before the
+/// cache.
 struct late {
   ~late() {
     for (void* const block : blocks) cache::give_back(block, 64);

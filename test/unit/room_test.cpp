@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// Room for flights and deadlines is got without the lock (rule 41): it may be had no more, or not suffice any more, or not
-// be needed any more, once the lock is held again.
+// Room for flights and deadlines is got without the lock (rule 41): it may be had no more, or not suffice any
+// more, or not be needed any more, once the lock is held again.
 
 #include "support/manual_platform.hpp"
 #include "unit/memory.hpp"
@@ -39,7 +39,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using cacheflight::run_options;
-using group = cacheflight::basic_group<int, cacheflight::default_hash<int>, cacheflight::default_equal<int>, one_part>;
+using group =
+    cacheflight::basic_group<int, cacheflight::default_hash<int>, cacheflight::default_equal<int>, one_part>;
 using action = std::function<void()>;
 
 struct flight final : cd::keyed_flight<one_part, int> {
@@ -80,7 +81,8 @@ struct room_test : testing::Test {
       built();
       return f;
     };
-    if (cd::access::enter(flights, key, c, opts, typeid(int), build) == cd::admission::leads) led.push_back(c.joined());
+    if (cd::access::enter(flights, key, c, opts, typeid(int), build) == cd::admission::leads)
+      led.push_back(c.joined());
   }
   void join(run_options const& opts, bool shortage) {
     caller& c = callers.emplace_back();
@@ -96,8 +98,9 @@ struct room_test : testing::Test {
 
   /// Once it has been decided how much room is to be got.
   static action meanwhile(action what) {
-    return
-        [what = std::move(what)] { checked_mutex::after_unlock() = [what] { checked_mutex::after_unlock() = what; }; };
+    return [what = std::move(what)] {
+      checked_mutex::after_unlock() = [what] { checked_mutex::after_unlock() = what; };
+    };
   }
 
   group flights;

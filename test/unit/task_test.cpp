@@ -94,7 +94,8 @@ TEST(bound_task, a_leading_stop_token_is_passed_if_it_is_taken) {
   static_assert(decltype(takes)::takes_token);
   EXPECT_EQ(takes(source.get_token()), -1);
   source.request_stop();
-  auto takes_again = bind_task([](std::stop_token token, int n) { return token.stop_requested() ? n : -1; }, 4);
+  auto takes_again =
+      bind_task([](std::stop_token token, int n) { return token.stop_requested() ? n : -1; }, 4);
   EXPECT_EQ(takes_again(source.get_token()), 4);
   auto without = bind_task([](int n) { return n; }, 4);
   static_assert(!decltype(without)::takes_token);
@@ -103,14 +104,16 @@ TEST(bound_task, a_leading_stop_token_is_passed_if_it_is_taken) {
 
 TEST(bound_task, a_leading_stop_flag_is_passed_if_it_is_taken_and_no_token) {
   std::stop_source source;
-  auto takes = bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
+  auto takes =
+      bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
   static_assert(decltype(takes)::takes_flag && !decltype(takes)::takes_token);
   EXPECT_EQ(takes(source.get_token()), -1);
   auto either = bind_task([](auto told) { return std::is_same_v<decltype(told), std::stop_token>; });
   static_assert(decltype(either)::takes_token && !decltype(either)::takes_flag);
   EXPECT_TRUE(either(source.get_token()));
   source.request_stop();
-  auto takes_again = bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
+  auto takes_again =
+      bind_task([](cacheflight::stop_flag flag, int n) { return flag.stop_requested() ? n : -1; }, 4);
   EXPECT_EQ(takes_again(source.get_token()), 4);
   EXPECT_FALSE(cacheflight::stop_flag().stop_requested());
 }
@@ -147,13 +150,14 @@ TEST(result_of_answer, is_a_shared_pointer_to_const) {  // rule 6
   static_assert(std::is_same_v<result_of_answer<int>::type, std::shared_ptr<int const>>);
   static_assert(std::is_same_v<result_of_answer<int const>::type, std::shared_ptr<int const>>);
   static_assert(std::is_same_v<result_of_answer<std::shared_ptr<int>>::type, std::shared_ptr<int const>>);
-  static_assert(std::is_same_v<result_of_answer<std::shared_ptr<int const>>::type, std::shared_ptr<int const>>);
   static_assert(
-      std::is_same_v<result_of_answer<std::unique_ptr<int>>::type, std::shared_ptr<std::unique_ptr<int> const>>);
+      std::is_same_v<result_of_answer<std::shared_ptr<int const>>::type, std::shared_ptr<int const>>);
+  static_assert(std::is_same_v<result_of_answer<std::unique_ptr<int>>::type,
+                               std::shared_ptr<std::unique_ptr<int> const>>);
   static_assert(std::is_void_v<result_of_answer<void>::type>);
   // The same type whichever way the task spells it: such calls share a flight (rule 8).
-  static_assert(
-      std::is_same_v<result_of_answer<int>::value_type, result_of_answer<std::shared_ptr<int const>>::value_type>);
+  static_assert(std::is_same_v<result_of_answer<int>::value_type,
+                               result_of_answer<std::shared_ptr<int const>>::value_type>);
 
   auto shared = std::make_shared<int>(3);
   int const* const address = shared.get();

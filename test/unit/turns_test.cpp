@@ -407,7 +407,7 @@ TEST_F(turns, a_caller_may_be_destroyed_with_its_turn_queued) {
 }
 
 #if defined(WITH_FIBERS)
-// ---- fibers -------------------------------------------------------------------------------------------------------
+// ---- fibers -----------------------------------------------------------------------------------------------
 
 TEST_F(turns, R42_of_others_are_not_held_up_by_a_fiber_that_is_suspended_in_one) {
   led one(flights, "one"), two(flights, "two"), three(flights, "three");
@@ -481,7 +481,8 @@ TEST_F(turns, R42_of_a_fiber_that_has_gone_to_another_thread_leave_nothing_behin
 }
 
 TEST_F(turns, R42_of_fibers_may_end_in_any_order) {
-  led one(flights, "one"), two(flights, "two"), three(flights, "three"), four(flights, "four"), five(flights, "five");
+  led one(flights, "one"), two(flights, "two"), three(flights, "three"), four(flights, "four"),
+      five(flights, "five");
   fiber first([&] { settle(one.flight); }), second([&] { settle(two.flight); });
   one.leader->in_turn = [&] { first.suspend(); };
   two.leader->in_turn = [&] { second.suspend(); };

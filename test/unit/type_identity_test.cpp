@@ -33,15 +33,16 @@ TEST(R43_type_identity, what_a_translation_unit_can_have_for_itself_is_known_by_
   EXPECT_TRUE(can_be_local("ZL4loadvE3row"));                   // static void load() { struct row }
   EXPECT_TRUE(can_be_local("ZN3appL4loadEvE3row"));             // the same in a namespace
   EXPECT_TRUE(can_be_local("St13type_identityIZ4mainE3$_1E"));  // clang's closures
-  EXPECT_TRUE(can_be_local("ZmiXS0_E5local"));                  // of an operator, in which clang marks nothing
-  EXPECT_TRUE(can_be_local("6reportIXadL_ZL3varEEE"));          // made of a variable with internal linkage
-  EXPECT_TRUE(can_be_local("6reportIL5level1EE"));              // or of an enumerator, which looks like that
+  EXPECT_TRUE(can_be_local("ZmiXS0_E5local"));          // of an operator, in which clang marks nothing
+  EXPECT_TRUE(can_be_local("6reportIXadL_ZL3varEEE"));  // made of a variable with internal linkage
+  EXPECT_TRUE(can_be_local("6reportIL5level1EE"));      // or of an enumerator, which looks like that
   EXPECT_TRUE(can_be_local("6reportIDv4_fE"));
-  for (char const* const name : {"L0", "L9", "LL5", "-L5", "1aL5", "SZ", "Z", "$", "3$_0", "Li5EZ", "S1_Z", "DZ_", "L{",
-                                 "S2_Z", "SZi", "10abcdefghijZ", "S$_", "A1Z"})
+  for (char const* const name : {"L0", "L9", "LL5", "-L5", "1aL5", "SZ", "Z", "$", "3$_0", "Li5EZ", "S1_Z",
+                                 "DZ_", "L{", "S2_Z", "SZi", "10abcdefghijZ", "S$_", "A1Z"})
     EXPECT_TRUE(can_be_local(name)) << name;
-  for (char const* const name : {"Li5E", "Li5", "SZ_", "S1Z_", "SL_", "T1_", "A4_i", "_12", "1Z", "9Z", "2L5", "N1a1ZE",
-                                 "NS_1ZE", "Di", "10abcdefghiZ", "Lz", "La5E", "SAZ_", "18446744073709551596"})
+  for (char const* const name :
+       {"Li5E", "Li5", "SZ_", "S1Z_", "SL_", "T1_", "A4_i", "_12", "1Z", "9Z", "2L5", "N1a1ZE", "NS_1ZE",
+        "Di", "10abcdefghiZ", "Lz", "La5E", "SAZ_", "18446744073709551596"})
     EXPECT_FALSE(can_be_local(name)) << name;
   EXPECT_FALSE(can_be_local("N3XML4NodeE"));
   EXPECT_FALSE(can_be_local("5HTML5"));
@@ -61,7 +62,8 @@ TEST(R43_type_identity, a_name_may_end_anywhere) {
   for (std::string_view const name : {"12ab", "Li5E", "Dv4_f", "SAB_", "S1_", "T1_", "A4_i", "_12"})
     for (std::size_t length = 1; length <= name.size(); ++length) {
       std::vector<char> const cut(name.begin(), name.begin() + static_cast<std::ptrdiff_t>(length));
-      EXPECT_EQ(can_be_local({cut.data(), cut.size()}), name.starts_with("Dv") && length > 1) << name << ' ' << length;
+      EXPECT_EQ(can_be_local({cut.data(), cut.size()}), name.starts_with("Dv") && length > 1)
+          << name << ' ' << length;
     }
   EXPECT_FALSE(can_be_local(std::string_view("12", 1)));
 }

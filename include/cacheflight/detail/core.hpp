@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts interpret the
-// answers. This file has what fronts and the group call; its parts are
+// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts
+// interpret the answers. This file has what fronts and the group call; its parts are
 //   core/steps.hpp        what happens under the lock: join, close, doom, depart, release
 //   core/telling.hpp      what follows outside of it: turns, last events, stop requests, references
 //   core/timekeeping.hpp  the same on the thread that keeps time, and on helpers
@@ -21,30 +21,32 @@
 //   why == open    joinable                    (never)
 //   why != open    doomed, "detached"          settled
 //
-// Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the table, and
-// then tells: a settled flight delivers its last event, then releases its waiters; a doomed one releases its waiters,
-// then delivers the event and asks the task to stop. Only `close()` and `enter()` change the table, so what is in it is
-// joinable (rules 1 to 4).
+// Whoever moves `why` away from `open` does it in `close()`, in one step with unlinking the flight from the
+// table, and then tells: a settled flight delivers its last event, then releases its waiters; a doomed one
+// releases its waiters, then delivers the event and asks the task to stop. Only `close()` and `enter()`
+// change the table, so what is in it is joinable (rules 1 to 4).
 //
-// Threads (rule 33). Whoever ends a flight tells, with one exception: the thread that keeps time (`run_due`) releases
-// only prompt waiters. What else there is to tell is left in the shard, in the step in which the flight ends, as jobs
-// for helper threads (`run_job`).
+// Threads (rule 33). Whoever ends a flight tells, with one exception: the thread that keeps time (`run_due`)
+// releases only prompt waiters. What else there is to tell is left in the shard, in the step in which the
+// flight ends, as jobs for helper threads (`run_job`).
 //
-// Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash, equality).
+// Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash,
+// equality).
 //
-// References to a flight: one while it is open (then held by who releases its waiters), one for the task until it has
-// unwound, and one for each waiter once the flight has closed or the waiter has left it; a waiter queued in an open
-// flight needs none. A waiter may take over the reference of one that had its turn before, on the same thread. Shards
-// hold the core as long as they have flights, but for those of which nothing needs the shard any more: see
-// `release_sole`.
+// References to a flight: one while it is open (then held by who releases its waiters), one for the task
+// until it has unwound, and one for each waiter once the flight has closed or the waiter has left it; a
+// waiter queued in an open flight needs none. A waiter may take over the reference of one that had its turn
+// before, on the same thread. Shards hold the core as long as they have flights, but for those of which
+// nothing needs the shard any more: see `release_sole`.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
 //   released   taken from the list; its caller has the outcome or is about to be handed it
-//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it leave, or of
-//              the helpers; or its executor refused, and it is in the shard's list (rule 10: it is tried again)
-// It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so that many
-// waiters do not cost a lock each.
+//   stranded   released and not handed over yet: it left by itself, and is in a list of whoever made it
+//              leave, or of the helpers; or its executor refused, and it is in the shard's list (rule 10:
+//              it is tried again)
+// It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so
+// that many waiters do not cost a lock each.
 
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/core/steps.hpp>
@@ -87,12 +89,14 @@ struct call {
   limit wait_timeout;
   std::any const* metadata;
   bool ready_to_suspend = false;  // need not arm in a step of its own
-  bool lets_go = false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
+  bool lets_go =
+      false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
 };
 
 enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch, group_gone };
 
-/// How a call has entered. `suspended`: the caller was armed in the same step, and may have been resumed already.
+/// How a call has entered. `suspended`: the caller was armed in the same step, and may have been resumed
+/// already.
 struct entry {
   admission how;
   bool suspended = false;
@@ -107,14 +111,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   using typename steps<P>::flight_type;
   using typename steps<P>::waiter_type;
   using steps<P>::released;
-  using telling<P>::give_turn, telling<P>::release, telling<P>::retain, telling<P>::stop_refused, telling<P>::strand;
+  using telling<P>::give_turn, telling<P>::release, telling<P>::retain, telling<P>::stop_refused,
+      telling<P>::strand;
 
   explicit core(options opts)
       : options_(std::move(opts)),
         events_(options_.on_event() != nullptr),
         clocked_(events_ || options_.measures_age()) {
     count_ = P::shards();
-    shards_ = static_cast<shard<P>*>(::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
+    shards_ = static_cast<shard<P>*>(
+        ::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
     for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
     references_.store(count_ + 1, std::memory_order_relaxed);
     try {
@@ -131,7 +137,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   [[nodiscard]] options const& settings() const noexcept { return options_; }
   [[nodiscard]] typename P::driver& driver() noexcept { return driver_; }
 
-  // ---- transitions ------------------------------------------------------------------------------------------------
+  // ---- transitions ----------------------------------------------------------------------------------------
 
   /// A flight that was built and is not visible to others: if it is not admitted, it is destroyed.
   class unseen_flight {
@@ -147,11 +153,12 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     flight_type* flight_ = nullptr;
   };
 
-  /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of locks, into
-  /// `fresh`; from then on `same` must compare with the key in `fresh`. `joined` and `leads` have made `w` a waiter, to
-  /// be armed (unless it was in the same step) or left; `leads` has also given the caller the task's reference: `settle`
-  /// must follow. The others have changed nothing but the books. Throws what `same`, `build`, memory for the deadlines
-  /// and starting the driver throw, and has then changed nothing.
+  /// Joins the flight for which `same(flight)` holds, or leads a new one that `build()` makes, outside of
+  /// locks, into `fresh`; from then on `same` must compare with the key in `fresh`. `joined` and `leads` have
+  /// made `w` a waiter, to be armed (unless it was in the same step) or left; `leads` has also given the
+  /// caller the task's reference: `settle` must follow. The others have changed nothing but the books. Throws
+  /// what `same`, `build`, memory for the deadlines and starting the driver throw, and has then changed
+  /// nothing.
   template <class Same, class Build>
   [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
@@ -191,7 +198,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
           if (!short_of_room) [[likely]] {
             ++s.hits;
             in.suspended = arms && wait_until == (time_point::max)();
-            join(s, *f, w, wait_until, in.suspended ? phase::armed : phase::linking, in.suspended && c.lets_go);
+            join(s, *f, w, wait_until, in.suspended ? phase::armed : phase::linking,
+                 in.suspended && c.lets_go);
             if (events) {
               ++f->emitting_;
               waiters = f->waiters_;
@@ -262,30 +270,34 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     std::optional<outcall> delivery;
     if (!begin_outcall(shards_[c.hash & (count_ - 1)], delivery)) return;
     deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
-    if (!delivery->outlives_group()) deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    if (!delivery->outlives_group())
+      deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
     delivery->end();
   }
 
-  /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned, do not
-  /// invoke the task.
+  /// The leader is about to invoke the task. False: the flight was doomed meanwhile; settle it as abandoned,
+  /// do not invoke the task.
   [[nodiscard]] static bool may_start(flight_type const& f) noexcept { return f.why() == cause::open; }
 
-  /// From now on a doom asks the task to stop (rule 16); asks at once if the flight is doomed already. The caller holds
-  /// a reference.
+  /// From now on a doom asks the task to stop (rule 16); asks at once if the flight is doomed already. The
+  /// caller holds a reference.
   static void stoppable(flight_type& f) noexcept {
     P::point(core_step::stoppable);
-    if (!(f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel) & flight_type::stop_due)) return;
+    if (!(f.stop_.fetch_or(flight_type::stoppable, std::memory_order_acq_rel) & flight_type::stop_due))
+      return;
     if (locked(f, [&] { return f.unwound_; })) return;
     retain(f);
     ask_to_stop(f);
   }
 
-  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped (rule
-  /// 15). `own`: a waiter of the thread that settles, which will not be suspended, and which nobody else can `leave`.
-  static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
-                     waiter_type* own = nullptr) noexcept {
+  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped
+  /// (rule 15). `own`: a waiter of the thread that settles, which will not be suspended, and which nobody
+  /// else can `leave`.
+  static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value,
+                     std::exception_ptr&& exception, waiter_type* own = nullptr) noexcept {
     if (why == cause::rejected && !exception)
-      exception = std::make_exception_ptr(std::invalid_argument("cacheflight: the task's exception_ptr was null"));
+      exception =
+          std::make_exception_ptr(std::invalid_argument("cacheflight: the task's exception_ptr was null"));
     shard<P>& s = *f.home_;
     core& owner = *s.owner;
     bool const events = owner.events_;
@@ -305,7 +317,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
         else f.value_ = std::move(value);
         // The task's and the open flight's, and nobody else has one: then nobody gets one without the lock.
         bool const exclusive = f.references_.load(std::memory_order_acquire) == 2;
-        // Without events nothing keeps the waiters from going now; and `own` goes on after the last event in any case.
+        // Without events nothing keeps the waiters from going now; and `own` goes on after the last event in
+        // any case.
         sole = exclusive && f.waiters_ == 1 && (own || !events);
         if (sole) {
           release_sole(s, f, released, own != nullptr);
@@ -329,8 +342,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     release(f, tells ? 2 : 1);
   }
 
-  /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does nothing
-  /// if it was released already. On any thread.
+  /// The caller goes alone, at once: if it was suspended it is given its turn, if not `arm` will say so. Does
+  /// nothing if it was released already. On any thread.
   static void leave(waiter_type& w) noexcept {
     shard<P>& s = *w.flight_->home_;
     core& owner = *s.owner;
@@ -370,8 +383,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// The caller had its turn and has read its outcome. The flight may be gone afterwards.
   static void finish(waiter_type& w) noexcept { release(*std::exchange(w.flight_, nullptr), w.references_); }
 
-  /// The same, if `next` has its turn on this thread afterwards: if it waits for the same flight it takes over the
-  /// reference, and so one atomic step does for all of them.
+  /// The same, if `next` has its turn on this thread afterwards: if it waits for the same flight it takes
+  /// over the reference, and so one atomic step does for all of them.
   static void finish(waiter_type& w, waiter_type& next) noexcept {
     if (next.flight_ != w.flight_) return finish(w);
     next.references_ += w.references_;
@@ -393,8 +406,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return flight_reference(std::exchange(w.flight_, nullptr), releaser{w.references_});
   }
 
-  /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is nobody's any
-  /// more. False: it was released, and the turn it was given must be dropped by who has it; `finish` must follow then.
+  /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is
+  /// nobody's any more. False: it was released, and the turn it was given must be dropped by who has it;
+  /// `finish` must follow then.
   [[nodiscard]] static bool withdraw(waiter_type& w) noexcept {
     if (!w.flight_) return true;
     flight_type& f = *w.flight_;
@@ -436,14 +450,15 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     release();
   }
 
-  /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No user code.
+  /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No
+  /// user code.
   template <class F>
   static auto locked(flight_type& of, F&& f) noexcept {
     std::scoped_lock lock(of.home_->mutex);
     return f();
   }
 
-  // ---- questions --------------------------------------------------------------------------------------------------
+  // ---- questions ------------------------------------------------------------------------------------------
 
   template <class Same>
   [[nodiscard]] bool has(std::uint64_t hash, Same&& same) const {
@@ -480,7 +495,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     time_point until;
   };
 
-  /// Calls `visit(sighting, now)` for each joinable flight, outside of locks. Throws what `visit` and memory throw.
+  /// Calls `visit(sighting, now)` for each joinable flight, outside of locks. Throws what `visit` and memory
+  /// throw.
   template <class Visit>
   void for_each_flight(Visit&& visit) const {
     for (std::size_t i = 0; i < count_; ++i) {
@@ -501,7 +517,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     }
   }
 
-  // ---- time -------------------------------------------------------------------------------------------------------
+  // ---- time -----------------------------------------------------------------------------------------------
 
   /// On the thread that keeps time: decides what is due, and releases whom it can; the rest are jobs.
   time_point run_due() noexcept override {
@@ -542,8 +558,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30). User code that was called for it
-  /// on other threads is waited for; what this thread is in the middle of goes on afterwards (rule 40).
+  /// The group goes: `clear()`, and whoever still needs the core keeps it (rule 30). User code that was
+  /// called for it on other threads is waited for; what this thread is in the middle of goes on afterwards
+  /// (rule 40).
   void let_go() noexcept {
     gone_.store(true, std::memory_order_release);
     doom_all(true);
@@ -571,8 +588,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   using typename steps<P>::batch;
   using typename steps<P>::closing;
   using typename steps<P>::phase;
-  using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::join, steps<P>::release_batch,
-      steps<P>::release_sole;
+  using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::join,
+      steps<P>::release_batch, steps<P>::release_sole;
   using telling<P>::ask_to_stop, telling<P>::begin_outcall, telling<P>::conclude, telling<P>::end_delivery,
       telling<P>::give_turns, telling<P>::hand_over, telling<P>::release_prompt, telling<P>::release_waiters,
       telling<P>::tell;
@@ -603,7 +620,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
-  /// `clear`, for who holds the core meanwhile. Nobody waits for another flight's user code, as far as that goes.
+  /// `clear`, for who holds the core meanwhile. Nobody waits for another flight's user code, as far as that
+  /// goes.
   void doom_all(bool group_goes) noexcept {
     unlinked_flights<P> doomed, unasked;
     for (std::size_t i = 0; i < count_; ++i) {
@@ -648,14 +666,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
-  /// Under the lock: whether there is room for one flight more. If room was made once already only the deadlines need it.
+  /// Under the lock: whether there is room for one flight more. If room was made once already only the
+  /// deadlines need it.
   [[nodiscard]] static bool fits_another(shard<P> const& s, bool timed, bool tried_to_fit) noexcept {
     if (tried_to_fit) return !timed || s.deadlines.has_room(2);
     return s.table.fits() && (!timed || s.deadlines.fits(2));
   }
 
-  /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines are added; got
-  /// and freed outside of the lock (rule 41). Throws `std::bad_alloc` if the deadlines have no room.
+  /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines
+  /// are added; got and freed outside of the lock (rule 41). Throws `std::bad_alloc` if the deadlines have no
+  /// room.
   [[gnu::noinline, gnu::cold]] static void make_room(shard<P>& s, std::size_t more) {
     std::unique_lock lock(s.mutex);
     std::size_t const buckets = s.table.wanted(), room = s.deadlines.wanted(more);
@@ -688,12 +708,14 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     delivery.end();
   }
 
-  void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters, std::chrono::nanoseconds duration,
-               std::exception_ptr const& error, std::any const& metadata) noexcept {
+  void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters,
+               std::chrono::nanoseconds duration, std::exception_ptr const& error,
+               std::any const& metadata) noexcept {
     try {
       options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
     } catch (...) {
-      if (detail::unwinding()) std::terminate();  // it cannot pass: its flight is still to be told, and its callers
+      if (detail::unwinding())
+        std::terminate();  // it cannot pass: its flight is still to be told, and its callers
       callback_failed();
     }
   }
@@ -745,13 +767,15 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   shard<P>* shards_ = nullptr;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   std::atomic<std::uint64_t> callback_failures_{0};
-  std::atomic<bool> gone_{false};  // no group any more: no deadlines either, only what was refused is still tried again
+  std::atomic<bool> gone_{
+      false};  // no group any more: no deadlines either, only what was refused is still tried again
   std::atomic<std::size_t> next_job_{0};  // where helpers look first
   std::atomic<bool> unarmed_{false};      // something was refused and the driver could not be told
   std::atomic<std::size_t> references_{
       0};  // the group, shards, the driver's threads, and whoever needs the core for a moment
   typename P::driver driver_;
-  std::optional<std::conditional_t<P::forks, fork_handler, no_fork_handler>> forks_;  // while there are shards
+  std::optional<std::conditional_t<P::forks, fork_handler, no_fork_handler>>
+      forks_;  // while there are shards
 };
 
 }  // namespace detail

@@ -6,8 +6,8 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// Counts what ends, until no more can begin and all has ended. What begins is counted by its owner, under a lock, where
-/// it costs no atomic operation.
+/// Counts what ends, until no more can begin and all has ended. What begins is counted by its owner, under a
+/// lock, where it costs no atomic operation.
 class countdown {
  public:
   /// Nothing begins any more; so many did. Once. True: nothing is under way.

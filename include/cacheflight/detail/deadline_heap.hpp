@@ -30,10 +30,12 @@ struct deadline_node {
   ~deadline_node() = default;
 };
 
-/// A binary heap of deadlines. All is O(log n), and O(1) for what is armed in order and disarmed before others.
+/// A binary heap of deadlines. All is O(log n), and O(1) for what is armed in order and disarmed before
+/// others.
 ///
-/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41): its owner gives it
-/// room, and the first few deadlines need none. When it becomes empty it retires its room, if that is very large.
+/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41): its owner
+/// gives it room, and the first few deadlines need none. When it becomes empty it retires its room, if that
+/// is very large.
 template <class TimePoint>
 class deadline_heap {
  public:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the core keeps: waiters, flights and the shards of the table. What happens to them is decided in core.hpp.
+// What the core keeps: waiters, flights and the shards of the table. What happens to them is decided in
+// core.hpp.
 
 #include <cacheflight/detail/countdown.hpp>
 #include <cacheflight/detail/deadline_heap.hpp>
@@ -24,8 +25,8 @@
 
 namespace cacheflight::inline v1 {
 
-/// The books of a group (rule 23). When no call is in progress they balance: `misses == started + max_keys_rejected`
-/// and `started == resolved + rejected + timed_out + cancelled`.
+/// The books of a group (rule 23). When no call is in progress they balance: `misses == started +
+/// max_keys_rejected` and `started == resolved + rejected + timed_out + cancelled`.
 struct statistics {
   std::uint64_t hits = 0;               ///< Calls that joined a flight.
   std::uint64_t misses = 0;             ///< Calls that found none.
@@ -51,14 +52,18 @@ enum class cause : std::uint8_t { open, resolved, rejected, abandoned, timed_out
 /// How a waiter left before its flight ended.
 enum class departure : std::uint8_t { none, left, wait_timed_out };
 
-[[nodiscard]] constexpr bool doomed(cause why) noexcept { return why == cause::timed_out || why == cause::cancelled; }
+[[nodiscard]] constexpr bool doomed(cause why) noexcept {
+  return why == cause::timed_out || why == cause::cancelled;
+}
 
 /// `start + length`, or `max()` beyond the clock's range.
 template <class TimePoint>
 [[nodiscard]] TimePoint deadline_after(TimePoint start, limit length) noexcept {
   if (length == no_limit) return (TimePoint::max)();
-  auto const left = std::chrono::duration_cast<limit>((TimePoint::max)() - (start < TimePoint{} ? TimePoint{} : start));
-  return length >= left ? (TimePoint::max)() : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
+  auto const left =
+      std::chrono::duration_cast<limit>((TimePoint::max)() - (start < TimePoint{} ? TimePoint{} : start));
+  return length >= left ? (TimePoint::max)()
+                        : start + std::chrono::duration_cast<typename TimePoint::duration>(length);
 }
 
 template <class P>
@@ -93,8 +98,8 @@ struct unpinner {
 };
 using pin_guard = std::unique_ptr<pinned, unpinner>;
 
-/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued: after
-/// `finish`, or after `withdraw`.
+/// One caller's place in a flight. Lives with the caller, who destroys it only when it is no longer queued:
+/// after `finish`, or after `withdraw`.
 template <class P>
 class waiter : public list_node, private deadline_node {
  public:
@@ -103,27 +108,27 @@ class waiter : public list_node, private deadline_node {
   waiter(waiter const&) = delete;
   waiter& operator=(waiter const&) = delete;
 
-  /// Give the caller its turn, on its own executor (rule 28). False: refused; the waiter is untouched and will be asked
-  /// again. If it returns true the waiter may be gone already. `others` were released with it, and have the same
-  /// `place()`: whose turns go with this one may be taken out of the list.
+  /// Give the caller its turn, on its own executor (rule 28). False: refused; the waiter is untouched and
+  /// will be asked again. If it returns true the waiter may be gone already. `others` were released with it,
+  /// and have the same `place()`: whose turns go with this one may be taken out of the list.
   [[nodiscard]] virtual bool hand_over(waiters& others) noexcept = 0;
 
-  /// Waiters whose place is the same, and not null, are released together, in batches. Until its turn comes, one of a
-  /// batch may be destroyed only where no other thread hands over.
+  /// Waiters whose place is the same, and not null, are released together, in batches. Until its turn comes,
+  /// one of a batch may be destroyed only where no other thread hands over.
   [[nodiscard]] virtual void const* place() const noexcept { return nullptr; }
 
-  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else than the
-  /// caller, say its context, can destroy the waiter. Puts into `guard` what makes that wait until the hand-over is
-  /// done, for all waiters of this place. False: it is about to be destroyed, and must not be touched once the lock is
-  /// free.
+  /// Called under the lock before another thread than the caller's hands over; for fronts where somebody else
+  /// than the caller, say its context, can destroy the waiter. Puts into `guard` what makes that wait until
+  /// the hand-over is done, for all waiters of this place. False: it is about to be destroyed, and must not
+  /// be touched once the lock is free.
   [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
 
   [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
   [[nodiscard]] departure how_left() const noexcept { return left_; }
 
  protected:
-  /// `prompt`: `hand_over` runs nobody else's code (it wakes a thread, or posts to an executor that is known), so that
-  /// the thread that keeps time may call it (rule 33).
+  /// `prompt`: `hand_over` runs nobody else's code (it wakes a thread, or posts to an executor that is
+  /// known), so that the thread that keeps time may call it (rule 33).
   explicit waiter(bool prompt = false) noexcept : deadline_node(deadline_of::waiter), prompt_(prompt) {}
   virtual ~waiter() = default;
 
@@ -135,13 +140,15 @@ class waiter : public list_node, private deadline_node {
   friend inspector;
   enum class phase : std::uint8_t { linking, armed, released };
 
-  std::atomic<phase> phase_{phase::linking};  // under the shard's lock; whether it is released can be read without
+  std::atomic<phase> phase_{
+      phase::linking};  // under the shard's lock; whether it is released can be read without
   departure left_ = departure::none;
   bool queued_ = false;    // in the flight's list: under the shard's lock
   bool stranded_ = false;  // in the shard's list: under the shard's lock
   bool lets_go_ = false;   // see `call`
   bool const prompt_;
-  std::uint32_t references_ = 1;  // that it gives back; more than its own after others' turns on the same thread
+  std::uint32_t references_ =
+      1;  // that it gives back; more than its own after others' turns on the same thread
   flight<P>* flight_ = nullptr;
 };
 
@@ -160,8 +167,8 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   /// What its value is; a call that wants another type cannot join.
   [[nodiscard]] virtual std::type_info const& type() const noexcept = 0;
 
-  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked now (out of
-  /// memory); it is called again until it returns true.
+  /// Ask the task to stop; called outside of locks, after the flight was doomed. False: could not be asked
+  /// now (out of memory); it is called again until it returns true.
   [[nodiscard]] virtual bool request_stop() noexcept = 0;
 
   /// The outcome. Read only by waiters that were released with it.
@@ -171,7 +178,9 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   }  ///< If `why()` is `rejected`.
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
-  [[nodiscard]] time_point started() const noexcept { return started_; }  ///< The clock's epoch: it was not looked at.
+  [[nodiscard]] time_point started() const noexcept {
+    return started_;
+  }  ///< The clock's epoch: it was not looked at.
 
  protected:
   explicit flight(std::any&& metadata) : deadline_node(deadline_of::flight), value_() {
@@ -198,9 +207,10 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   std::atomic<cause> why_{cause::open};
   std::atomic<std::uint8_t> stop_{0};
   bool unwound_ = false;
-  bool turns_ = false;          // some of those who joined are not prompt; in the queue they are behind those who are
-  bool last_event_ = false;     // for who ends it, between close() and conclude(): the last event is to be delivered
-  bool ask_ = false;            // and the task is to be asked to stop
+  bool turns_ = false;  // some of those who joined are not prompt; in the queue they are behind those who are
+  bool last_event_ =
+      false;          // for who ends it, between close() and conclude(): the last event is to be delivered
+  bool ask_ = false;  // and the task is to be asked to stop
   std::uint32_t emitting_ = 0;  // events being delivered; none begins once the flight has closed
   std::uint32_t waiters_ = 0;   // frozen when the flight closes
   std::atomic<std::uint32_t> references_{0};

@@ -23,12 +23,12 @@ struct table_links {
   };
 };
 
-/// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in O(1), without
-/// hashing or comparing. It looks at the upper half of the hash; the lower is somebody else's.
+/// A hash table of flights, which are its nodes: inserting cannot fail, and unlinking goes by address, in
+/// O(1), without hashing or comparing. It looks at the upper half of the hash; the lower is somebody else's.
 ///
-/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41). Its owner asks whether
-/// it `fits`, and gives it other buckets; without them, the chains grow. When it becomes empty it retires its buckets,
-/// if they are very many.
+/// It neither allocates nor frees while it is changed, that is, under its owner's lock (rule 41). Its owner
+/// asks whether it `fits`, and gives it other buckets; without them, the chains grow. When it becomes empty
+/// it retires its buckets, if they are very many.
 template <class Flight>
 class flight_table {
  public:
@@ -53,7 +53,9 @@ class flight_table {
   }
 
   /// Whether the buckets are neither too few for one more nor far too many.
-  [[nodiscard]] bool fits() const noexcept { return size() <= mask_ && (mask_ < many - 1 || size() >= mask_ / sparse); }
+  [[nodiscard]] bool fits() const noexcept {
+    return size() <= mask_ && (mask_ < many - 1 || size() >= mask_ / sparse);
+  }
 
   /// How many buckets it should have for one more; 0: as many as it has.
   [[nodiscard]] std::size_t wanted() const noexcept {
@@ -97,14 +99,16 @@ class flight_table {
 
  private:
   static constexpr std::uint32_t first_count = 8;
-  static constexpr std::uint32_t many = 1024, sparse = 8;  // what is worth giving back: from `many` buckets on
+  static constexpr std::uint32_t many = 1024,
+                                 sparse = 8;  // what is worth giving back: from `many` buckets on
   static constexpr std::uint32_t very_many = goes_when_empty / sizeof(Flight*);
   static constexpr std::uint32_t largest_mask = (std::numeric_limits<std::uint32_t>::max)() / 2;
 
   [[nodiscard]] Flight** bucket(std::uint64_t hash) const noexcept { return &buckets_[(hash >> 32) & mask_]; }
 
   void count(int change) noexcept {
-    size_.store(size_.load(std::memory_order_relaxed) + static_cast<std::uint32_t>(change), std::memory_order_relaxed);
+    size_.store(size_.load(std::memory_order_relaxed) + static_cast<std::uint32_t>(change),
+                std::memory_order_relaxed);
   }
 
   static void push(Flight** at, Flight& f) noexcept {
@@ -124,7 +128,8 @@ class flight_table {
   std::atomic<std::uint32_t> size_{0};
   std::uint32_t mask_ = first_count - 1;
   Flight** buckets_ = first_;
-  Flight* first_[first_count] = {};  // until they are too few; no allocation's neighbour is in their cache line
+  Flight* first_[first_count] =
+      {};  // until they are too few; no allocation's neighbour is in their cache line
   retired_memory* retired_;
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What stays usable in a child process after fork() (rule 38): only the thread that has called it goes on there, and what
-// other threads had half done stays half done. So all locks are taken before, by that thread.
+// What stays usable in a child process after fork() (rule 38): only the thread that has called it goes on
+// there, and what other threads had half done stays half done. So all locks are taken before, by that thread.
 
 #include <cacheflight/detail/list.hpp>
 #include <cacheflight/detail/process.hpp>
@@ -35,7 +35,8 @@ class forkable : list_node {
 #ifdef CACHEFLIGHT_FORKS
     std::scoped_lock lock(all().mutex);
     if (!all().registered) {
-      if (pthread_atfork([] { before(); }, [] { after(false); }, [] { after(true); }) != 0) throw std::bad_alloc();
+      if (pthread_atfork([] { before(); }, [] { after(false); }, [] { after(true); }) != 0)
+        throw std::bad_alloc();
       all().registered = true;
     }
     all().list.push_back(*this);

@@ -42,8 +42,8 @@ struct CACHEFLIGHT_VISIBLE key_view {
   }
 };
 
-/// A key that an exception owns. Making one never throws: out of memory, or with a key that cannot be copied, it is
-/// empty.
+/// A key that an exception owns. Making one never throws: out of memory, or with a key that cannot be copied,
+/// it is empty.
 struct CACHEFLIGHT_VISIBLE key_copy {
   std::shared_ptr<void const> owner;
   key_view view;

@@ -22,10 +22,11 @@
 
 namespace cacheflight::inline v1::detail {
 
-// ---- key types ----------------------------------------------------------------------------------------------------
+// ---- key types --------------------------------------------------------------------------------------------
 
 template <class T>
-inline constexpr bool points_at_text = std::is_pointer_v<T> && character<std::remove_cv_t<std::remove_pointer_t<T>>>;
+inline constexpr bool points_at_text =
+    std::is_pointer_v<T> && character<std::remove_cv_t<std::remove_pointer_t<T>>>;
 
 /// Whether objects of the type refer to text that somebody else owns.
 template <class T>
@@ -67,7 +68,7 @@ inline constexpr bool converts_its_parts<std::chrono::year_month_day> = true;
 template <>
 inline constexpr bool converts_its_parts<std::chrono::year_month_weekday> = true;
 
-// ---- numbers ------------------------------------------------------------------------------------------------------
+// ---- numbers ----------------------------------------------------------------------------------------------
 
 template <class T>
 [[nodiscard]] constexpr bool is_negative(T value) noexcept {
@@ -91,26 +92,26 @@ template <class Key, key_number From>
   return static_cast<From>(same) == value && detail::is_negative(same) == detail::is_negative(value);
 }
 
-// ---- conversions --------------------------------------------------------------------------------------------------
+// ---- conversions ------------------------------------------------------------------------------------------
 
 /// Hash and equality take it as it is: a number only if they need not narrow it.
 template <class Key, class Hash, class Equal, class K>
 concept looked_up_as_it_is =
-    !std::is_enum_v<K> &&
-    ((std::is_arithmetic_v<K> && key_number<K> &&
-      requires(Hash const& hash, Equal const& equal, Key const& own, K const& key) {
-        static_cast<std::uint64_t>(hash({key}));
-        static_cast<bool>(equal(own, {key}));
-      }) ||
-     (!std::is_arithmetic_v<K> && requires(Hash const& hash, Equal const& equal, Key const& own, K const& key) {
-       static_cast<std::uint64_t>(hash(key));
-       static_cast<bool>(equal(own, key));
-     }));
+    !std::is_enum_v<K> && ((std::is_arithmetic_v<K> && key_number<K> &&
+                            requires(Hash const& hash, Equal const& equal, Key const& own, K const& key) {
+                              static_cast<std::uint64_t>(hash({key}));
+                              static_cast<bool>(equal(own, {key}));
+                            }) ||
+                           (!std::is_arithmetic_v<K> &&
+                            requires(Hash const& hash, Equal const& equal, Key const& own, K const& key) {
+                              static_cast<std::uint64_t>(hash(key));
+                              static_cast<bool>(equal(own, key));
+                            }));
 
 /// No integer becomes a smaller one on the way, no pointer a `bool`.
 template <class Key, class K>
-concept narrows_nothing =
-    std::is_class_v<std::decay_t<K>> || requires(void (&take)(Key), K&& key) { take({static_cast<K&&>(key)}); };
+concept narrows_nothing = std::is_class_v<std::decay_t<K>> ||
+                          requires(void (&take)(Key), K&& key) { take({static_cast<K&&>(key)}); };
 
 template <class Key>
 struct string_traits {};
@@ -119,15 +120,17 @@ struct string_traits<std::basic_string<C, Traits, Allocator>> {
   using view = std::basic_string_view<C, Traits>;
 };
 
-/// The library's own strings are made of every kind of text, though they say so for views by an explicit constructor.
+/// The library's own strings are made of every kind of text, though they say so for views by an explicit
+/// constructor.
 template <class Key, class K>
 concept text_for_string = std::convertible_to<K const&, typename string_traits<Key>::view>;
 
 /// Nothing is sliced off, and no number narrowed.
 template <class Key, class K>
-concept converts_to_key = text_for_string<Key, std::remove_cvref_t<K>> ||
-                          (std::is_class_v<Key> && !converts_its_parts<Key> && std::is_convertible_v<K, Key> &&
-                           !std::is_base_of_v<Key, std::remove_cvref_t<K>> && narrows_nothing<Key, K>);
+concept converts_to_key =
+    text_for_string<Key, std::remove_cvref_t<K>> ||
+    (std::is_class_v<Key> && !converts_its_parts<Key> && std::is_convertible_v<K, Key> &&
+     !std::is_base_of_v<Key, std::remove_cvref_t<K>> && narrows_nothing<Key, K>);
 
 /// What was looked up as it is can become a key, as the type says by a constructor, explicit ones included.
 template <class Key, class K>
@@ -165,7 +168,8 @@ struct key_rules {
     else if constexpr (key_number<Key> && key_number<given>) return key_route::number;
     else if constexpr (std::is_enum_v<Key> && key_number<given>)
       return transparent && looked_up_as_it_is<Key, Hash, Equal, given> ? key_route::number : key_route::none;
-    else if constexpr (transparent && looked_up_as_it_is<Key, Hash, Equal, std::decay_t<K>>) return key_route::as_it_is;
+    else if constexpr (transparent && looked_up_as_it_is<Key, Hash, Equal, std::decay_t<K>>)
+      return key_route::as_it_is;
     else return converts_to_key<Key, K> ? key_route::converted : key_route::none;
   }
 
@@ -181,11 +185,12 @@ struct key_rules {
     static_assert(possible || null || !by_text,
                   "cacheflight: this group's keys are text: make one with cacheflight::make_key "
                   "(<cacheflight/keys.hpp>) or std::to_string, or use a basic_group<Key>");
-    static_assert(possible || null || by_text,
-                  "cacheflight: a key of this group cannot be made of this without a cast that may lose something. "
-                  "Integers convert to integers and are checked; bool, characters, floating-point numbers, pointers, "
-                  "enumerations, std::pair, std::tuple and std::optional must have the group's key type; other classes "
-                  "must convert implicitly. Convert it yourself, or use a basic_group<Key> with its type");
+    static_assert(
+        possible || null || by_text,
+        "cacheflight: a key of this group cannot be made of this without a cast that may lose something. "
+        "Integers convert to integers and are checked; bool, characters, floating-point numbers, pointers, "
+        "enumerations, std::pair, std::tuple and std::optional must have the group's key type; other classes "
+        "must convert implicitly. Convert it yourself, or use a basic_group<Key> with its type");
   }
 };
 
@@ -209,7 +214,8 @@ template <class View = std::string_view, class K>
 template <class Key, class K>
 [[nodiscard]] constexpr Key made_key(K&& key) {
   using given = std::remove_cvref_t<K>;
-  if constexpr (std::same_as<given, Key> || !std::is_class_v<Key>) return static_cast<Key>(std::forward<K>(key));
+  if constexpr (std::same_as<given, Key> || !std::is_class_v<Key>)
+    return static_cast<Key>(std::forward<K>(key));
   else if constexpr (text_for_string<Key, given>)
     return Key(detail::text_of_key<typename string_traits<Key>::view>(key));
   else {
@@ -219,9 +225,10 @@ template <class Key, class K>
   }
 }
 
-/// Text that a call borrows until it has entered: what is a view, or points at text that is constant. Everything else
-/// may own its text, and be gone by then.
+/// Text that a call borrows until it has entered: what is a view, or points at text that is constant.
+/// Everything else may own its text, and be gone by then.
 template <class K>
-concept borrowed_text = std::same_as<std::decay_t<K>, std::string_view> || std::same_as<std::decay_t<K>, char const*>;
+concept borrowed_text =
+    std::same_as<std::decay_t<K>, std::string_view> || std::same_as<std::decay_t<K>, char const*>;
 
 }  // namespace cacheflight::inline v1::detail

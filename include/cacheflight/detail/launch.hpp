@@ -6,8 +6,8 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// Who settles a flight whose task was handed to something that may run it, refuse it, drop it, or (a strand of Asio's)
-/// keep it after having refused it. Whoever is told `true` settles; exactly one is.
+/// Who settles a flight whose task was handed to something that may run it, refuse it, drop it, or (a strand
+/// of Asio's) keep it after having refused it. Whoever is told `true` settles; exactly one is.
 class launch {
  public:
   /// The task is about to run. False: the flight has been settled without it; do nothing.
@@ -31,11 +31,12 @@ class launch {
     return state_.exchange(state::settled, std::memory_order_acq_rel) != state::settled;
   }
 
-  /// The attempt to hand the task over is through. True: it will never run; settle as refused, or as abandoned if it
-  /// was not refused.
+  /// The attempt to hand the task over is through. True: it will never run; settle as refused, or as
+  /// abandoned if it was not refused.
   [[nodiscard]] bool handed_over(bool refused) noexcept {
     state before = state::starting;
-    if (state_.compare_exchange_strong(before, refused ? state::settled : state::started, std::memory_order_acq_rel))
+    if (state_.compare_exchange_strong(before, refused ? state::settled : state::started,
+                                       std::memory_order_acq_rel))
       return refused;
     return before == state::lost;
   }
@@ -45,8 +46,8 @@ class launch {
   std::atomic<state> state_{state::starting};
 };
 
-/// What the function object or coroutine frame that runs a task holds of its flight. If it is destroyed before it has
-/// settled, the task can no longer answer.
+/// What the function object or coroutine frame that runs a task holds of its flight. If it is destroyed
+/// before it has settled, the task can no longer answer.
 template <class Flight>
 class task_reference {
  public:

@@ -3,8 +3,8 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A place in a circular list whose nodes live with their owners. A node can be unlinked without knowing the list it is
-/// in.
+/// A place in a circular list whose nodes live with their owners. A node can be unlinked without knowing the
+/// list it is in.
 struct list_node {
   list_node* next = nullptr;
   list_node* prev = nullptr;

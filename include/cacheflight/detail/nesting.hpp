@@ -60,15 +60,15 @@ struct thread_stack {
   }
 };
 
-/// Base of an object on the stack that the code inside its scope finds through a thread-local variable, without being given
-/// it: `T::around()`.
+/// Base of an object on the stack that the code inside its scope finds through a thread-local variable,
+/// without being given it: `T::around()`.
 ///
-/// A thread can have several stacks: fibers. One may be suspended inside such a scope while its thread runs other code for
-/// any time, and may be continued by another thread. Then what the variable says is not around the code that asks, is under
-/// way on another thread, or is gone. So it is believed by code that is deeper on the same stack, and by no other: both are
-/// on the thread's own stack, where scopes end in order; or they are so near to each other that a fiber would have to be
-/// suspended with less than that left of its stack for them not to be on one. Who is not believed finds none, which must be
-/// safe.
+/// A thread can have several stacks: fibers. One may be suspended inside such a scope while its thread runs
+/// other code for any time, and may be continued by another thread. Then what the variable says is not around
+/// the code that asks, is under way on another thread, or is gone. So it is believed by code that is deeper
+/// on the same stack, and by no other: both are on the thread's own stack, where scopes end in order; or they
+/// are so near to each other that a fiber would have to be suspended with less than that left of its stack
+/// for them not to be on one. Who is not believed finds none, which must be safe.
 template <class T>
 class nesting {
  public:
@@ -90,8 +90,8 @@ class nesting {
     if (entered_) leave();
   }
 
-  // Not inlined, as `around`, because of the thread-local variable: a function that is suspended, and continued on another
-  // thread, must not go on with the variable of the first.
+  // Not inlined, as `around`, because of the thread-local variable: a function that is suspended, and
+  // continued on another thread, must not go on with the variable of the first.
 
   /// From now on it is found. `at`: where its scope is.
   [[gnu::noinline]] void enter(stack_address at) noexcept {
@@ -137,7 +137,8 @@ class nesting {
   [[gnu::noinline]] void leave() noexcept {
     remembered& last = mine();
     if (last.innermost != static_cast<T*>(this) || last.order != order_) {
-      // Not the last of this thread: there are fibers. What other threads remember of this cannot be mended from here.
+      // Not the last of this thread: there are fibers. What other threads remember of this cannot be mended
+      // from here.
       disordered.fetch_add(1, std::memory_order_acq_rel);
     } else if (!before_.innermost || nested_ || disordered.load(std::memory_order_acquire) == order_) {
       last = before_;

@@ -9,9 +9,9 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its own
-/// world's words: an exception that is made here, where the caller resumes (rules 7, 14, 17, 18); null: the flight's
-/// value.
+/// What a released waiter gets, unless it left by itself (`departure::left`), which each front reports in its
+/// own world's words: an exception that is made here, where the caller resumes (rules 7, 14, 17, 18); null:
+/// the flight's value.
 template <class P>
 [[nodiscard]] std::exception_ptr failure_of(flight<P> const& f, departure how) noexcept {
   if (how == departure::wait_timed_out)

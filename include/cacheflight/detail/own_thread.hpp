@@ -24,9 +24,9 @@ namespace cacheflight::inline v1::detail {
 inline cpu_set_t const program_processors = allowed_processors();
 #endif
 
-/// Starts a thread of the library's own (rule 38). It handles no signal of the program's, has a name, and takes neither
-/// scheduling class nor processors from the thread that happens to start it, as far as the system permits. Throws
-/// `std::system_error`.
+/// Starts a thread of the library's own (rule 38). It handles no signal of the program's, has a name, and
+/// takes neither scheduling class nor processors from the thread that happens to start it, as far as the
+/// system permits. Throws `std::system_error`.
 template <class F>
 [[nodiscard]] std::thread start_own_thread(F run) {
 #if defined(__unix__) || defined(__APPLE__)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What belongs to the process or to a thread and not to a group (rule 38): usable from the first initializer of a static
-// object to the end of the program, and on a thread for which there is no memory.
+// What belongs to the process or to a thread and not to a group (rule 38): usable from the first initializer
+// of a static object to the end of the program, and on a thread for which there is no memory.
 
 #include <atomic>
 #include <cstdint>
@@ -13,9 +13,10 @@
 #define CACHEFLIGHT_THREAD_END
 #endif
 
-// Before each `thread_local` of ours, all of which are constant-initialized, trivially destructible and small. A shared
-// object that is loaded later would otherwise get them from the allocator, when a thread first touches one, and the C
-// library ends the process if it has no memory then. So they are part of what each thread has from its beginning.
+// Before each `thread_local` of ours, all of which are constant-initialized, trivially destructible and
+// small. A shared object that is loaded later would otherwise get them from the allocator, when a thread
+// first touches one, and the C library ends the process if it has no memory then. So they are part of what
+// each thread has from its beginning.
 #if defined(__ELF__) && defined(__GLIBC__)
 #define CACHEFLIGHT_STATIC_TLS [[gnu::tls_model("initial-exec")]]
 #else
@@ -38,9 +39,9 @@ union lasting {
 template <class T>
 inline lasting<T> const nothing{};
 
-/// "You were cancelled": made when it is first asked for, outside of every lock, that of a static variable included, and
-/// never destroyed. Making it allocates, so a call that can be cancelled asks for it before it enters; the copies that
-/// are thrown then cannot turn into `std::bad_alloc` (rule 10).
+/// "You were cancelled": made when it is first asked for, outside of every lock, that of a static variable
+/// included, and never destroyed. Making it allocates, so a call that can be cancelled asks for it before it
+/// enters; the copies that are thrown then cannot turn into `std::bad_alloc` (rule 10).
 template <class Error>
 [[nodiscard]] Error const& ready_made() {
   static constinit std::atomic<Error const*> made{nullptr};
@@ -51,8 +52,8 @@ template <class Error>
   return *first;
 }
 
-/// Has `End` called with what was noted on a thread when that thread ends, after its thread-locals have been destroyed.
-/// Not any more once static objects have been: a shared object that is unloaded takes `End` along.
+/// Has `End` called with what was noted on a thread when that thread ends, after its thread-locals have been
+/// destroyed. Not any more once static objects have been: a shared object that is unloaded takes `End` along.
 template <void (*End)(void*) noexcept>
 class thread_end {
  public:

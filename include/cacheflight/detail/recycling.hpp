@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Memory of flights, results and of the coroutines that drive tasks: each thread keeps the last few blocks that it gave
-// back, and takes those first. A call that misses then need not ask the allocator for anything.
+// Memory of flights, results and of the coroutines that drive tasks: each thread keeps the last few blocks
+// that it gave back, and takes those first. A call that misses then need not ask the allocator for anything.
 //
-// Not under the sanitizers, which could not tell a block's lives apart; nor where CACHEFLIGHT_NO_RECYCLING is defined, in
-// all translation units of a program or in none.
+// Not under the sanitizers, which could not tell a block's lives apart; nor where CACHEFLIGHT_NO_RECYCLING is
+// defined, in all translation units of a program or in none.
 
 #include <cacheflight/detail/process.hpp>
 
@@ -28,13 +28,14 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A thread's blocks: at most `depth` of each size. Sizes are multiples of 8, so that what is aligned to 16 bytes, whose
-/// size is a multiple of 16, only meets blocks that were asked for with such a size, which have that alignment.
+/// A thread's blocks: at most `depth` of each size. Sizes are multiples of 8, so that what is aligned to 16
+/// bytes, whose size is a multiple of 16, only meets blocks that were asked for with such a size, which have
+/// that alignment.
 ///
-/// A thread has a cache from the first block that it gives back until its thread-locals have been destroyed, if there is
-/// memory for one. Neither taking nor giving back fails for want of it, and giving back does not ask the program's own
-/// `operator new`, whose new-handler may be the end of it. Hence no `thread_local` with a destructor: the C library ends
-/// the process if it cannot note it.
+/// A thread has a cache from the first block that it gives back until its thread-locals have been destroyed,
+/// if there is memory for one. Neither taking nor giving back fails for want of it, and giving back does not
+/// ask the program's own `operator new`, whose new-handler may be the end of it. Hence no `thread_local` with
+/// a destructor: the C library ends the process if it cannot note it.
 class block_cache {
  public:
   static constexpr std::size_t step = 8, largest = 512, depth = 4;
@@ -44,7 +45,8 @@ class block_cache {
     return (size + step - 1) / step * step;
   }
 
-  /// Room for `size` bytes, at most `largest`, aligned for what needs no `std::align_val_t`. Throws `std::bad_alloc`.
+  /// Room for `size` bytes, at most `largest`, aligned for what needs no `std::align_val_t`. Throws
+  /// `std::bad_alloc`.
   [[nodiscard]] static void* take(std::size_t size) {
     stack& s = mine->of_size(size);
     if (!s.top) return ::operator new(rounded(size));
@@ -117,8 +119,8 @@ inline constexpr bool recycles = false;
 inline constexpr bool recycles = true;
 #endif
 
-/// A block for an object of `size` bytes, which is not zero. Its size is the same where nothing is recycled: so nothing
-/// breaks if part of a program is built with a sanitizer.
+/// A block for an object of `size` bytes, which is not zero. Its size is the same where nothing is recycled:
+/// so nothing breaks if part of a program is built with a sanitizer.
 [[nodiscard]] inline void* allocate_block(std::size_t size) {
   if (size > block_cache::largest) return ::operator new(size);
   return recycles ? block_cache::take(size) : ::operator new(block_cache::rounded(size));

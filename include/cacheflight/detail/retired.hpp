@@ -8,8 +8,9 @@
 #include <new>
 #include <utility>
 
-// Allocating runs the program's new-handler, and freeing may run code of its own, too: neither happens under a lock of
-// ours (rule 41). What a container needs more is got before, what it needs no more is freed afterwards.
+// Allocating runs the program's new-handler, and freeing may run code of its own, too: neither happens under
+// a lock of ours (rule 41). What a container needs more is got before, what it needs no more is freed
+// afterwards.
 
 namespace cacheflight::inline v1::detail {
 
@@ -38,9 +39,10 @@ class storage {
   std::size_t count_ = 0;
 };
 
-/// What is at least as large goes as soon as nothing is in it; what is smaller, with the next that comes. glibc merges all
-/// its small free blocks when one of 64 KiB comes back, unless it had got that from the system for itself, as it does from
-/// this size on; so a burst of 100,000 keys would pay for what it has left behind while its last callers wait.
+/// What is at least as large goes as soon as nothing is in it; what is smaller, with the next that comes.
+/// glibc merges all its small free blocks when one of 64 KiB comes back, unless it had got that from the
+/// system for itself, as it does from this size on; so a burst of 100,000 keys would pay for what it has left
+/// behind while its last callers wait.
 inline constexpr std::size_t goes_when_empty = 128 * 1024;
 
 /// Memory that was given up under a lock.

@@ -9,7 +9,8 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// SHA-256 (FIPS 180-4) as 64 lower-case hexadecimal digits. For what is public: nothing here is about secrets.
+/// SHA-256 (FIPS 180-4) as 64 lower-case hexadecimal digits. For what is public: nothing here is about
+/// secrets.
 [[nodiscard]] constexpr std::array<char, 64> sha256(std::string_view text) noexcept {
   constexpr std::array<std::uint32_t, 64> k{
       0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -49,7 +50,8 @@ namespace cacheflight::inline v1::detail {
     for (std::size_t i = 0; i < 64; ++i) {
       std::uint32_t const t1 =
           h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) + k[i] + w[i];
-      std::uint32_t const t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+      std::uint32_t const t2 =
+          (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
       h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
     }
     state[0] += a, state[1] += b, state[2] += c, state[3] += d;
@@ -57,7 +59,8 @@ namespace cacheflight::inline v1::detail {
   }
 
   std::array<char, 64> digits{};
-  for (std::size_t i = 0; i < 64; ++i) digits[i] = "0123456789abcdef"[(state[i / 8] >> (28 - 4 * (i % 8))) & 15];
+  for (std::size_t i = 0; i < 64; ++i)
+    digits[i] = "0123456789abcdef"[(state[i / 8] >> (28 - 4 * (i % 8))) & 15];
   return digits;
 }
 

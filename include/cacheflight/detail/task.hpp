@@ -20,8 +20,8 @@ class run_options;
 
 namespace cacheflight::inline v1::detail {
 
-// How to tell what a task returns, for the error message when its front's header is missing. `await_ready` alone is no
-// promise that any coroutine may await it: asio::awaitable lets only its own kind.
+// How to tell what a task returns, for the error message when its front's header is missing. `await_ready`
+// alone is no promise that any coroutine may await it: asio::awaitable lets only its own kind.
 template <class R>
 concept has_await_ready = requires(R&& r) { r.await_ready(); } || requires(R&& r) {
   std::forward<R>(r).operator co_await();
@@ -36,8 +36,8 @@ concept sender_like = requires { typename std::remove_cvref_t<R>::sender_concept
 /// Base of tasks that answer through a completion: `answering`. They are no functions of their arguments.
 struct answers_later {};
 
-/// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as rvalues, with a
-/// leading `std::stop_token` or `stop_flag` if the function takes one.
+/// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as
+/// rvalues, with a leading `std::stop_token` or `stop_flag` if the function takes one.
 template <class F, class... Args>
 class bound_task {
  public:
@@ -48,21 +48,25 @@ class bound_task {
   static constexpr bool callable = can_be_told || std::is_invocable_v<F, Args...>;
   static_assert(callable || !(std::same_as<Args, run_options> || ...),
                 "cacheflight: run_options come before the task: run(key, options, task, args...)");
-  static_assert(callable || !std::is_base_of_v<answers_later, F>,
-                "cacheflight: a task that answers through a completion is for start(key, task, callback) and for "
-                "run_future(flights, key, task); what run returns to a coroutine waits for an awaitable");
-  static_assert(callable || !(coroutine_like<F> || has_await_ready<F> || sender_like<F>),
-                "cacheflight: this is what the task returns, not the task. Pass the function and its arguments: "
-                "run(key, fetch, id), not run(key, fetch(id))");
-  static_assert(callable,
-                "cacheflight: the task cannot be called with these arguments: too few, too many, or of other types. "
-                "Pass the function and its arguments, not "
-                "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
-                "std::ref for a reference.");
+  static_assert(
+      callable || !std::is_base_of_v<answers_later, F>,
+      "cacheflight: a task that answers through a completion is for start(key, task, callback) and for "
+      "run_future(flights, key, task); what run returns to a coroutine waits for an awaitable");
+  static_assert(
+      callable || !(coroutine_like<F> || has_await_ready<F> || sender_like<F>),
+      "cacheflight: this is what the task returns, not the task. Pass the function and its arguments: "
+      "run(key, fetch, id), not run(key, fetch(id))");
+  static_assert(
+      callable,
+      "cacheflight: the task cannot be called with these arguments: too few, too many, or of other types. "
+      "Pass the function and its arguments, not "
+      "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
+      "std::ref for a reference.");
 
-  using result = typename std::conditional_t<
-      takes_token, std::invoke_result<F, std::stop_token, Args...>,
-      std::conditional_t<takes_flag, std::invoke_result<F, stop_flag, Args...>, std::invoke_result<F, Args...>>>::type;
+  using result =
+      typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
+                                  std::conditional_t<takes_flag, std::invoke_result<F, stop_flag, Args...>,
+                                                     std::invoke_result<F, Args...>>>::type;
 
   template <class G, class... Bound>
   explicit bound_task(std::in_place_t, G&& function, Bound&&... arguments)
@@ -74,7 +78,8 @@ class bound_task {
   result operator()(std::stop_token token) {
     return std::apply(
         [&](F& function, Args&... arguments) -> result {
-          if constexpr (takes_token) return std::invoke(std::move(function), std::move(token), std::move(arguments)...);
+          if constexpr (takes_token)
+            return std::invoke(std::move(function), std::move(token), std::move(arguments)...);
           else if constexpr (takes_flag)
             return std::invoke(std::move(function), stop_flag(std::move(token)), std::move(arguments)...);
           else return std::invoke(std::move(function), std::move(arguments)...);
@@ -109,13 +114,14 @@ struct executor_bound {};
 template <class F>
 inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 
-/// An object, so that a user's function with the same name is never a candidate. Other calls that pass on what belongs
-/// to users are qualified for the same reason.
+/// An object, so that a user's function with the same name is never a candidate. Other calls that pass on
+/// what belongs to users are qualified for the same reason.
 struct bind_task_function {
   template <class F, class... Args>
   [[nodiscard]] auto operator()(F&& task, Args&&... args) const {
     static_assert(
-        std::constructible_from<std::decay_t<F>, F> && (std::constructible_from<std::decay_t<Args>, Args> && ...),
+        std::constructible_from<std::decay_t<F>, F> &&
+            (std::constructible_from<std::decay_t<Args>, Args> && ...),
         "cacheflight: the task, or an argument, can be neither copied nor moved into the call. Move it, pass "
         "std::ref to what outlives the flight, or a std::shared_ptr");
     detail::require_task<std::decay_t<F>>(task);
@@ -137,13 +143,15 @@ struct no_value {};
 /// What the callers get for a task that answers with a `U`: rule 6.
 template <class U>
 struct result_of_answer {
-  static_assert(!(coroutine_like<U> || has_await_ready<U> || sender_like<U>),
-                "cacheflight: what this task yields is an awaitable or a sender itself, for which nobody would wait. "
-                "Await it inside the task, and return what it yields");
-  static_assert(!std::is_reference_v<U>,
-                "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. "
-                "Return a value or a "
-                "std::shared_ptr.");
+  static_assert(
+      !(coroutine_like<U> || has_await_ready<U> || sender_like<U>),
+      "cacheflight: what this task yields is an awaitable or a sender itself, for which nobody would wait. "
+      "Await it inside the task, and return what it yields");
+  static_assert(
+      !std::is_reference_v<U>,
+      "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. "
+      "Return a value or a "
+      "std::shared_ptr.");
   using value_type = std::remove_cvref_t<U>;
   using type = std::shared_ptr<value_type const>;
 

@@ -11,11 +11,12 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A caller that takes its turn on whatever thread releases it (coroutines and callbacks without a scheduler).
+/// A caller that takes its turn on whatever thread releases it (coroutines and callbacks without a
+/// scheduler).
 ///
-/// Turns taken inside a turn are queued, and taken by the outermost one of the stack: a chain of flights that end each
-/// other, or any number of waiters, does not grow it (rule 42). They wait for a turn only if they were released inside
-/// of it: not behind a fiber that is suspended in one.
+/// Turns taken inside a turn are queued, and taken by the outermost one of the stack: a chain of flights that
+/// end each other, or any number of waiters, does not grow it (rule 42). They wait for a turn only if they
+/// were released inside of it: not behind a fiber that is suspended in one.
 template <class P>
 class inline_caller : public waiter<P> {
  protected:
@@ -36,8 +37,8 @@ class inline_caller : public waiter<P> {
   /// All that resume on whatever thread there is share one place.
   [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
 
-  /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn under way around
-  /// this call is over.
+  /// Takes the turns of this one (unless it is entering here) and of `others` now, or as soon as the turn
+  /// under way around this call is over.
   void queue_turns(typename waiter<P>::waiters& others) noexcept {
     bool const noted = is_starting_here();
     if (noted && others.empty()) return;
@@ -94,9 +95,10 @@ class inline_caller : public waiter<P> {
   };
 
  protected:
-  /// A caller that enters, and starts its task if it leads (rule 29): a turn that it is given meanwhile inside of this
-  /// is noted instead of taken. It may be resumed elsewhere, and be gone, at any moment until `end`, and another waiter
-  /// may have its address; so it is known by a number of its own, which it has before others can see it.
+  /// A caller that enters, and starts its task if it leads (rule 29): a turn that it is given meanwhile
+  /// inside of this is noted instead of taken. It may be resumed elsewhere, and be gone, at any moment until
+  /// `end`, and another waiter may have its address; so it is known by a number of its own, which it has
+  /// before others can see it.
   class starting : scope {
    public:
     explicit starting(inline_caller& leader) noexcept : scope(next_number()), leader_(leader) {
@@ -104,8 +106,8 @@ class inline_caller : public waiter<P> {
     }
     ~starting() { this->take_queued(); }
 
-    /// Code of the user's may run while it enters: other turns wait until it has entered, because they may destroy the
-    /// caller.
+    /// Code of the user's may run while it enters: other turns wait until it has entered, because they may
+    /// destroy the caller.
     void entering(stack_address at = here()) noexcept { this->enter(at); }
 
     /// The caller leads, and may be gone; what follows is the task.
@@ -150,7 +152,8 @@ class inline_caller : public waiter<P> {
 
     /// A caller that has entered somewhere is destroyed.
     static void told_gone(inline_caller const& caller) noexcept {
-      if (starting* const s = caller.noted_by()) s->gone_ = true;  // who is not noted does not go on there anyway
+      if (starting* const s = caller.noted_by())
+        s->gone_ = true;  // who is not noted does not go on there anyway
     }
 
     inline_caller& leader_;

@@ -7,8 +7,8 @@
 #include <string_view>
 #include <typeinfo>
 
-// Before the name of a class that is thrown, or asked for by its type: it is one in all modules of a process, though they
-// be compiled with hidden visibility. Not where there is no such thing.
+// Before the name of a class that is thrown, or asked for by its type: it is one in all modules of a process,
+// though they be compiled with hidden visibility. Not where there is no such thing.
 #if defined(__GNUC__) && !defined(_WIN32) && !defined(__CYGWIN__)
 #define CACHEFLIGHT_VISIBLE [[gnu::visibility("default")]]
 #else
@@ -17,8 +17,9 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// Whether a type can be one translation unit's own, by its mangled name: of an unnamed namespace, of a function, which
-/// may have internal linkage, a closure, or made of something internal. It may say so of another type as well.
+/// Whether a type can be one translation unit's own, by its mangled name: of an unnamed namespace, of a
+/// function, which may have internal linkage, a closure, or made of something internal. It may say so of
+/// another type as well.
 [[nodiscard]] inline bool can_be_local(std::string_view name) noexcept {
   auto const digit = [&](std::size_t at) { return at < name.size() && name[at] >= '0' && name[at] <= '9'; };
   for (std::size_t at = 0; at < name.size();) {
@@ -57,8 +58,9 @@ namespace cacheflight::inline v1::detail {
   return false;
 }
 
-/// Whether two types are the same. `==` takes it from their names with libstdc++, and clang does not mark those that
-/// each translation unit has for itself, as g++ does: two of those are then the same only as one object.
+/// Whether two types are the same. `==` takes it from their names with libstdc++, and clang does not mark
+/// those that each translation unit has for itself, as g++ does: two of those are then the same only as one
+/// object.
 [[nodiscard]] inline bool same_type(std::type_info const& a, std::type_info const& b) noexcept {
 #if defined(__clang__)
   return &a == &b || (a == b && !detail::can_be_local(a.name()));

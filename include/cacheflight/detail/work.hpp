@@ -17,13 +17,13 @@
 
 namespace cacheflight::inline v1 {
 
-/// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is destroyed
-/// without having been called, its flight ends as abandoned. Once it has been called it holds neither task nor flight,
-/// result or key, however long a copy is kept.
+/// What `on` gives to a user's executor: a copyable `void()` to be called once, on any thread. If it is
+/// destroyed without having been called, its flight ends as abandoned. Once it has been called it holds
+/// neither task nor flight, result or key, however long a copy is kept.
 class work {
  public:
-  /// Runs the task, or does nothing if it ran already, or if its flight has ended meanwhile (rule 34). Throws nothing; what
-  /// unwinds the thread, or the stackful coroutine, in the task passes through (rule 39).
+  /// Runs the task, or does nothing if it ran already, or if its flight has ended meanwhile (rule 34). Throws
+  /// nothing; what unwinds the thread, or the stackful coroutine, in the task passes through (rule 39).
   void operator()() const {
     if (run_) run_->call();
   }
@@ -31,7 +31,8 @@ class work {
   /// What is run. For the library.
   class target {
    public:
-    /// Called once for each call of the work that holds this. Throws nothing, but lets through what unwinds the stack.
+    /// Called once for each call of the work that holds this. Throws nothing, but lets through what unwinds
+    /// the stack.
     virtual void call() = 0;
     virtual ~target() = default;
   };
@@ -67,7 +68,8 @@ inline constexpr bool is_submitted = false;
 template <class Submit, class F>
 inline constexpr bool is_submitted<submitted<Submit, F>> = true;
 
-/// A flight whose task has a `std::stop_token` or `stop_flag`, or cannot be asked to stop, and settles by being given an answer.
+/// A flight whose task has a `std::stop_token` or `stop_flag`, or cannot be asked to stop, and settles by
+/// being given an answer.
 template <class P, class Key, class Task, class Answer>
 class simple_flight : public keyed_flight<P, Key> {
  public:
@@ -102,8 +104,8 @@ class simple_flight : public keyed_flight<P, Key> {
   [[nodiscard]] Task& task() noexcept { return *task_; }
   [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
 
-  /// The task is through: free what is its own (rule 37), then let the core decide. The flight may be gone afterwards.
-  /// `own`: see `core::settle`.
+  /// The task is through: free what is its own (rule 37), then let the core decide. The flight may be gone
+  /// afterwards. `own`: see `core::settle`.
   void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
               waiter<P>* own = nullptr) noexcept {
     task_.reset();
@@ -125,17 +127,19 @@ template <class P, class Key, class Task>
 class value_flight final : public simple_flight<P, Key, Task, typename Task::result> {
   using base = simple_flight<P, Key, Task, typename Task::result>;
   using core_type = core<P>;
-  static_assert(!is_executor_bound<typename Task::function_type> || is_submitted<typename Task::function_type>,
-                "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an "
-                "executor of Asio's: "
-                "cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
+  static_assert(
+      !is_executor_bound<typename Task::function_type> || is_submitted<typename Task::function_type>,
+      "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an "
+      "executor of Asio's: "
+      "cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
 
  public:
   using base::base;
 
-  /// On this thread, or wherever the task's own executor runs it. Consumes the task's reference: the flight may be gone
-  /// afterwards. `own`: the caller, if it will not be suspended before this returns, and cannot be stopped. Throws nothing,
-  /// but lets through what unwinds the stack, when the flight has been settled as abandoned.
+  /// On this thread, or wherever the task's own executor runs it. Consumes the task's reference: the flight
+  /// may be gone afterwards. `own`: the caller, if it will not be suspended before this returns, and cannot
+  /// be stopped. Throws nothing, but lets through what unwinds the stack, when the flight has been settled as
+  /// abandoned.
   void start(waiter<P>* own = nullptr) {
     if (!this->may_start()) return;
     if constexpr (is_submitted<typename Task::function_type>) submit();
@@ -202,15 +206,17 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   }
 
   struct no_launch {};
-  [[no_unique_address]] std::conditional_t<is_submitted<typename Task::function_type>, launch, no_launch> launch_;
+  [[no_unique_address]] std::conditional_t<is_submitted<typename Task::function_type>, launch, no_launch>
+      launch_;
 };
 
 }  // namespace detail
 
-/// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a copyable
-/// `void()`) and has it called on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); }, load)`. What
-/// `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned. A task whose flight has ended
-/// before its turn in the queue came is not run; it is destroyed when its work is called or dropped.
+/// `task`, to be run by `submit` instead of the leader's own thread: any callable that takes a `work` (a
+/// copyable `void()`) and has it called on some thread: `cacheflight::on([&pool](auto w) { pool.push(w); },
+/// load)`. What `submit` throws is the flight's outcome; if it drops the work, the flight is abandoned. A
+/// task whose flight has ended before its turn in the queue came is not run; it is destroyed when its work is
+/// called or dropped.
 template <class Submit, class F>
   requires std::is_invocable_v<Submit&, work>
 [[nodiscard]] auto on(Submit submit, F task) {

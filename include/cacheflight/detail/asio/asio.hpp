@@ -60,7 +60,8 @@
 #include <boost/system/system_error.hpp>
 #endif
 
-// Older versions cannot co_await an asynchronous operation, and their any_io_executor::target does not check its type.
+// Older versions cannot co_await an asynchronous operation, and their any_io_executor::target does not check
+// its type.
 #if defined(CACHEFLIGHT_STANDALONE_ASIO) && ASIO_VERSION < 102600
 #error "cacheflight: standalone Asio 1.26 or newer is needed"
 #elif !defined(CACHEFLIGHT_STANDALONE_ASIO) && BOOST_ASIO_VERSION < 102600

@@ -73,22 +73,23 @@ auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&
                std::index_sequence<I...>) {
   auto bound = bind_task(std::forward<F>(task), std::get<I>(std::move(rest))...);
   using last_type = std::tuple_element_t<sizeof...(I), Rest>;
-  using token =
-      std::conditional_t<std::is_lvalue_reference_v<last_type>, last_type, std::remove_reference_t<last_type>>;
+  using token = std::conditional_t<std::is_lvalue_reference_v<last_type>, last_type,
+                                   std::remove_reference_t<last_type>>;
   using awaitable = typename decltype(bound)::result;
   static_assert(
       requires { typename awaitable_of<awaitable>::answer; },
       "cacheflight: async_run takes tasks that return asio::awaitable<T>");
   using result = typename result_of_answer<typename awaitable_of<awaitable>::answer>::type;
   std::remove_reference_t<token>& last = std::get<sizeof...(I)>(rest);
-  return net::async_initiate<token, typename signature<result>::type>(initiate_run<Group, Executor>{&flights, ex}, last,
-                                                                      access::bind_key<Group>(std::forward<K>(key)),
-                                                                      std::move(opts), std::move(bound));
+  return net::async_initiate<token, typename signature<result>::type>(
+      initiate_run<Group, Executor>{&flights, ex}, last, access::bind_key<Group>(std::forward<K>(key)),
+      std::move(opts), std::move(bound));
 }
 template <class Group, class Executor, class K, class F, class... Rest>
 auto start_run(Group& flights, Executor const& ex, K&& key, run_options opts, F&& task, Rest&&... rest) {
   return start_run(flights, ex, std::forward<K>(key), std::move(opts), std::forward<F>(task),
-                   std::forward_as_tuple(std::forward<Rest>(rest)...), std::make_index_sequence<sizeof...(Rest) - 1>());
+                   std::forward_as_tuple(std::forward<Rest>(rest)...),
+                   std::make_index_sequence<sizeof...(Rest) - 1>());
 }
 
 }  // namespace cacheflight::inline v1::detail::asio_front

@@ -17,9 +17,9 @@ namespace cacheflight::inline v1::detail::asio_front {
 template <class P, class Executor>
 class coroutine_caller;
 
-/// Released callers of one executor on their way to it, in one posted function object. Before that lets the first go
-/// on, it posts itself again for the others, so that one that throws, or blocks, keeps nobody waiting; where the
-/// executor has several threads, they take turns from here side by side.
+/// Released callers of one executor on their way to it, in one posted function object. Before that lets the
+/// first go on, it posts itself again for the others, so that one that throws, or blocks, keeps nobody
+/// waiting; where the executor has several threads, they take turns from here side by side.
 template <class P, class Executor>
 class batch {
  public:
@@ -38,10 +38,11 @@ class batch {
       whole->callers_[whole->count_++] = static_cast<caller_type*>(others.pop_front());
     // From here on the context finds them in its queue.
     if (first.context_)
-      first.context_->unpark(whole->callers_.data(), whole->count_, [](caller<P>* c) -> context_guard::parked& {
-        c->parked_ = false;
-        return *c;
-      });
+      first.context_->unpark(whole->callers_.data(), whole->count_,
+                             [](caller<P>* c) -> context_guard::parked& {
+                               c->parked_ = false;
+                               return *c;
+                             });
     if (post(whole)) return true;
     bool refused = false;
     while (caller_type* const c = whole->next()) {
@@ -64,7 +65,9 @@ class batch {
     return reference(b.get());
   }
 
-  explicit batch(caller_type& first) noexcept : executor_(first.executor_) { callers_[0] = std::addressof(first); }
+  explicit batch(caller_type& first) noexcept : executor_(first.executor_) {
+    callers_[0] = std::addressof(first);
+  }
   /// Nobody will call any more: their context is gone.
   ~batch() {
     while (caller_type* const c = next()) c->drop_turn();
@@ -109,7 +112,8 @@ class batch {
   [[nodiscard]] static bool post(reference const& whole) noexcept {
     try {
       asio_front::with_strand(whole->executor_, [&]<class Found>(Found const& found) {
-        if constexpr (is_strand<Found>) net::post(found.get_inner_executor(), turns_on<Found>{another(whole), found});
+        if constexpr (is_strand<Found>)
+          net::post(found.get_inner_executor(), turns_on<Found>{another(whole), found});
         else net::post(found, turns{another(whole)});
       });
       return true;

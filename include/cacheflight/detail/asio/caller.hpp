@@ -58,7 +58,8 @@ class caller : public waiter<P>, public turn_taker<caller<P>>, private context_g
     if (this->joined() && !core_type::withdraw(*this)) core_type::finish(*this);
   }
 
-  /// The handler is stored; from here on the caller can be resumed, on another thread even before this returns.
+  /// The handler is stored; from here on the caller can be resumed, on another thread even before this
+  /// returns.
   template <class Slot>
   void suspend(Slot slot) noexcept {
     if (!park()) {  // its context is going
@@ -97,7 +98,8 @@ class caller : public waiter<P>, public turn_taker<caller<P>>, private context_g
     throw ready_made<cancelled_error>();
   }
 
-  /// The caller is a waiter: from here on it can also be cancelled through `run_options::stop_token`, on any thread.
+  /// The caller is a waiter: from here on it can also be cancelled through `run_options::stop_token`, on any
+  /// thread.
   void watch(std::stop_token const& token) {
     if (token.stop_possible()) on_stop_.emplace(token, leave_on_stop<P>{this});
   }

@@ -17,15 +17,15 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Outlives its execution context, whose service it is (rule 44): lets other threads post to the context only while it stands,
-/// and destroys what waits on it when it goes.
+/// Outlives its execution context, whose service it is (rule 44): lets other threads post to the context only
+/// while it stands, and destroys what waits on it when it goes.
 class context_guard final : public pinned {
  public:
   /// A caller that waits on the context.
   class parked : public list_node {
    public:
-    /// The context is going: give up what belongs to it. Called with the guard's lock, which it may release; who
-    /// unparks waits until it has.
+    /// The context is going: give up what belongs to it. Called with the guard's lock, which it may release;
+    /// who unparks waits until it has.
     virtual void evict(std::unique_lock<std::mutex>& lock) noexcept = 0;
 
    protected:
@@ -128,14 +128,14 @@ class context_guard final : public pinned {
       guard->drop();
     }
     void shutdown() noexcept override { guard->shut_down(); }
-    /// A service that a context first gets while it goes, from the destructor of a handler, is destroyed without having
-    /// been shut down.
+    /// A service that a context first gets while it goes, from the destructor of a handler, is destroyed
+    /// without having been shut down.
     ~service() override { guard->shut_down(); }
     reference guard;
   };
 
-  /// The guard that this thread has asked for last. No context has been shut down since then, so it stands, and its
-  /// address means the same context.
+  /// The guard that this thread has asked for last. No context has been shut down since then, so it stands,
+  /// and its address means the same context.
   struct cached {
     net::execution_context* context;
     context_guard* guard;
@@ -150,8 +150,8 @@ class context_guard final : public pinned {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
 
-  /// Who hands over to the context now, from elsewhere, is waited for; from then on nobody does. Those who wait are
-  /// evicted; those whose turn is posted are destroyed with the context's queue.
+  /// Who hands over to the context now, from elsewhere, is waited for; from then on nobody does. Those who
+  /// wait are evicted; those whose turn is posted are destroyed with the context's queue.
   void shut_down() noexcept {
     if (is_going()) return;
     shut_down_.fetch_add(1, std::memory_order_acq_rel);

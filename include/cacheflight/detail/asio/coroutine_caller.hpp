@@ -50,7 +50,8 @@ class coroutine_caller final : public caller<P> {
     return this->post_turn(executor_, std::allocator<void>());
   }
   [[nodiscard]] bool goes_with(waiter<P> const& other) const noexcept {
-    return typeid(other) == typeid(*this) && static_cast<coroutine_caller const&>(other).executor_ == executor_;
+    return typeid(other) == typeid(*this) &&
+           static_cast<coroutine_caller const&>(other).executor_ == executor_;
   }
   void take_turn() override {
     this->unpark();
@@ -82,14 +83,15 @@ struct suspension {
 
   template <class Token>
   auto operator()(Token&& token) const
-      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token, std::declval<Caller*>())) {
+      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token,
+                                                     std::declval<Caller*>())) {
     return net::async_initiate<Token, void()>(initiation(), token, static_cast<Caller*>(self));
   }
 };
 
 template <class Answer, class Executor, class Group, class K, class Task>
-net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Group* flights, K key, run_options opts,
-                                                                            Task task) {
+net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Group* flights, K key,
+                                                                            run_options opts, Task task) {
   using caller_type = coroutine_caller<typename Group::platform_type, Executor>;
   using result = result_of_answer<Answer>;
 
@@ -104,7 +106,8 @@ net::awaitable<typename result_of_answer<Answer>::type, Executor> await_run(Grou
   if (led) led->start();
   if (cancelled) throw ready_made<typename caller_type::cancelled_error>();
   if (!caller_type::core_type::released(self)) co_await suspension<caller_type>{std::addressof(self)};
-  if constexpr (std::is_void_v<typename result::type>) (void)self.template outcome<typename result::value_type>();
+  if constexpr (std::is_void_v<typename result::type>)
+    (void)self.template outcome<typename result::value_type>();
   else co_return self.template outcome<typename result::value_type>();
 }
 

@@ -17,8 +17,8 @@ namespace cacheflight::inline v1::detail::asio_front {
 /// What keeps the context of an executor running.
 template <class Executor>
 struct tracking {
-  using type =
-      std::decay_t<decltype(net::prefer(std::declval<Executor const&>(), net::execution::outstanding_work.tracked))>;
+  using type = std::decay_t<decltype(net::prefer(std::declval<Executor const&>(),
+                                                 net::execution::outstanding_work.tracked))>;
 };
 template <class Executor>
   requires(!net::execution::is_executor<Executor>::value)
@@ -139,7 +139,9 @@ class handler_caller : public caller<P> {
     return out;
   }
 
-  [[nodiscard]] allocator_type allocator() const noexcept { return net::get_associated_allocator(own_.handler); }
+  [[nodiscard]] allocator_type allocator() const noexcept {
+    return net::get_associated_allocator(own_.handler);
+  }
 
   /// Destroys the caller.
   virtual void dispose(allocator_type const& allocator) noexcept { free(this, allocator); }

@@ -33,11 +33,12 @@ inline constexpr bool is_awaitable = false;
 template <class T, class Executor>
 inline constexpr bool is_awaitable<net::awaitable<T, Executor>> = true;
 
-/// What `offload` returned, and who waits for it. Owned by whoever may still need it: the function on its way, the
-/// coroutine, the turn that resumes it, the cancellation slot.
+/// What `offload` returned, and who waits for it. Owned by whoever may still need it: the function on its
+/// way, the coroutine, the turn that resumes it, the cancellation slot.
 ///
-/// Three meet here, on three threads: the executor that has the function, the coroutine's context, which may go, and a
-/// cancellation, which only sets a flag. Nothing of the coroutine's is used by a thread that has not pinned its context.
+/// Three meet here, on three threads: the executor that has the function, the coroutine's context, which may
+/// go, and a cancellation, which only sets a flag. Nothing of the coroutine's is used by a thread that has
+/// not pinned its context.
 template <class Task, class Executor>
 class offloaded final : public std::enable_shared_from_this<offloaded<Task, Executor>>,
                         public turn_taker<offloaded<Task, Executor>>,
@@ -45,8 +46,9 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
  public:
   using result = typename Task::result;
   using reference = std::shared_ptr<offloaded>;
-  static_assert(!std::is_reference_v<result>,
-                "cacheflight: an offloaded function must not return a reference: return a value or a pointer");
+  static_assert(
+      !std::is_reference_v<result>,
+      "cacheflight: an offloaded function must not return a reference: return a value or a pointer");
   static_assert(!is_awaitable<result>,
                 "cacheflight: offload takes a plain function; a task that is a coroutine runs elsewhere as "
                 "cacheflight::on(executor, task)");
@@ -66,7 +68,9 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
     });
   }
 
-  [[nodiscard]] bool is_through() const noexcept { return state_.load(std::memory_order_acquire) == state::through; }
+  [[nodiscard]] bool is_through() const noexcept {
+    return state_.load(std::memory_order_acquire) == state::through;
+  }
 
   /// The coroutine, on its own executor. It may be resumed inside of this, and elsewhere before this returns.
   template <class Handler>
@@ -94,7 +98,8 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
       if (!self->parked_) return self->vanish();  // its context is going
     }
     state before = state::under_way;
-    if (!self->state_.compare_exchange_strong(before, state::awaited, std::memory_order_acq_rel)) self->take_turn();
+    if (!self->state_.compare_exchange_strong(before, state::awaited, std::memory_order_acq_rel))
+      self->take_turn();
   }
 
   /// In the coroutine, when the function is through.
@@ -164,7 +169,8 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   static void run(reference const& self) {
     try {
       if (self->asked_.load(std::memory_order_acquire))
-        throw asio_front::system_error(net::error::operation_aborted, "cacheflight: cancelled before it began");
+        throw asio_front::system_error(net::error::operation_aborted,
+                                       "cacheflight: cancelled before it began");
       if constexpr (std::is_void_v<result>) (*self->task_)(self->token_.get_token());
       else self->value_.emplace((*self->task_)(self->token_.get_token()));
     } catch (...) {
@@ -271,8 +277,9 @@ struct until_through {
   };
 
   template <class Token>
-  auto operator()(Token&& token) const -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token,
-                                                                                      std::declval<until_through>())) {
+  auto operator()(Token&& token) const
+      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token,
+                                                     std::declval<until_through>())) {
     return net::async_initiate<Token, void()>(initiation(), token, until_through(*this));
   }
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A caller whose handler has another executor than the operation: it goes by the operation's, as Asio's own do.
+// A caller whose handler has another executor than the operation: it goes by the operation's, as Asio's own
+// do.
 
 #include <cacheflight/detail/asio/handler_caller.hpp>
 
@@ -15,11 +16,12 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given up, and
-/// from there a dispatch to the handler's. Any executor will do for the second, also one that nothing can be posted to.
+/// Two hops: a post to the operation's executor, where the cancellation slot and the stop callback are given
+/// up, and from there a dispatch to the handler's. Any executor will do for the second, also one that nothing
+/// can be posted to.
 ///
-/// Either context may go. With the handler's, the handler goes. With the operation's, the handler is posted to its own
-/// executor directly; if nothing can be posted there, it goes.
+/// Either context may go. With the handler's, the handler goes. With the operation's, the handler is posted
+/// to its own executor directly; if nothing can be posted there, it goes.
 template <class P, class Answer, class Handler, class IoExecutor>
 class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecutor> {
   using base = handler_caller<P, Answer, Handler, IoExecutor>;
@@ -30,8 +32,8 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
   using allocator_type = typename base::allocator_type;
 
   /// `context`: the handler's; the operation's if nothing can be posted to the handler's executor.
-  relayed_caller(Handler&& handler, executor_type&& ex, context_guard::reference context, IoExecutor const& io,
-                 context_guard::reference io_context)
+  relayed_caller(Handler&& handler, executor_type&& ex, context_guard::reference context,
+                 IoExecutor const& io, context_guard::reference io_context)
       : base(std::move(handler), std::move(ex), std::move(context), io),
         io_context_(std::move(io_context)),
         io_node_(this),
@@ -62,7 +64,9 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
   }
 
   /// Those of two contexts go alone.
-  [[nodiscard]] void const* place() const noexcept override { return two_contexts_ ? nullptr : base::place(); }
+  [[nodiscard]] void const* place() const noexcept override {
+    return two_contexts_ ? nullptr : base::place();
+  }
 
   void drop_turn() noexcept override {
     if (hop_ == hop::second || !two_contexts_) return this->vanish();
@@ -172,8 +176,8 @@ class relayed_caller final : public handler_caller<P, Answer, Handler, IoExecuto
     hop_ = hop::second;
   }
 
-  /// Once: nothing of the operation's executor is left here, nor anything that its context knows. `to`: on a thread of
-  /// that context.
+  /// Once: nothing of the operation's executor is left here, nor anything that its context knows. `to`: on a
+  /// thread of that context.
   void leave_io(std::optional<io_side>* to = nullptr) noexcept {
     if (std::exchange(left_io_, true)) return;
     bool const shared = two_contexts_ && io_context_;
@@ -206,16 +210,19 @@ template <class P, class Answer, class Handler, class IoExecutor>
   using direct = handler_caller<P, Answer, Handler, IoExecutor>;
   using relayed = relayed_caller<P, Answer, Handler, IoExecutor>;
   auto ex = net::get_associated_executor(handler, io);
-  static_assert(postable<IoExecutor>, "cacheflight: async_run needs an executor that functions can be posted to");
+  static_assert(postable<IoExecutor>,
+                "cacheflight: async_run needs an executor that functions can be posted to");
   if constexpr (!postable<decltype(ex)>) {
     auto const io_context = context_guard::of(io);
     return direct::template make<relayed>(std::move(handler), std::move(ex), io_context, io, io_context);
   } else {
     auto context = context_guard::of(ex);
     if constexpr (std::is_same_v<decltype(ex), IoExecutor>)
-      if (ex == io) return direct::template make<direct>(std::move(handler), std::move(ex), std::move(context));
+      if (ex == io)
+        return direct::template make<direct>(std::move(handler), std::move(ex), std::move(context));
     auto const io_context = context_guard::of(io);
-    return direct::template make<relayed>(std::move(handler), std::move(ex), std::move(context), io, io_context);
+    return direct::template make<relayed>(std::move(handler), std::move(ex), std::move(context), io,
+                                          io_context);
   }
 }
 

@@ -20,14 +20,16 @@ inline constexpr bool is_strand<net::strand<Inner>> = true;
 
 /// Calls `f` with the strand that `ex` is, or with `ex`.
 ///
-/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if that
-/// throws. So whatever goes to a strand from elsewhere is first posted to the inner executor, which refuses cleanly,
-/// and dispatched to the strand from there, where only the allocation before the queueing can throw.
+/// A strand of Asio's queues a function before it asks its inner executor to run it, and is stuck for good if
+/// that throws. So whatever goes to a strand from elsewhere is first posted to the inner executor, which
+/// refuses cleanly, and dispatched to the strand from there, where only the allocation before the queueing
+/// can throw.
 template <class Executor, class F>
 auto with_strand(Executor const& ex, F&& f) {
   if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
     if (auto const* io = ex.template target<net::strand<net::io_context::executor_type>>()) return f(*io);
-    if (auto const* pool = ex.template target<net::strand<net::thread_pool::executor_type>>()) return f(*pool);
+    if (auto const* pool = ex.template target<net::strand<net::thread_pool::executor_type>>())
+      return f(*pool);
     if (auto const* any = ex.template target<net::strand<net::any_io_executor>>()) return f(*any);
   }
   return f(ex);
@@ -37,16 +39,18 @@ auto with_strand(Executor const& ex, F&& f) {
 template <class Executor>
 [[nodiscard]] bool runs_here(Executor const& ex) noexcept {
   if constexpr (std::is_same_v<Executor, net::any_io_executor>) {
-    if (auto const* io = ex.template target<net::io_context::executor_type>()) return io->running_in_this_thread();
-    if (auto const* pool = ex.template target<net::thread_pool::executor_type>()) return pool->running_in_this_thread();
+    if (auto const* io = ex.template target<net::io_context::executor_type>())
+      return io->running_in_this_thread();
+    if (auto const* pool = ex.template target<net::thread_pool::executor_type>())
+      return pool->running_in_this_thread();
   } else if constexpr (requires { ex.running_in_this_thread(); }) {
     return ex.running_in_this_thread();
   }
   return false;
 }
 
-/// Whether posting there runs nobody's code but Asio's, as far as can be told: contexts of Asio's with the standard
-/// allocator, and strands of them.
+/// Whether posting there runs nobody's code but Asio's, as far as can be told: contexts of Asio's with the
+/// standard allocator, and strands of them.
 template <class Executor>
 struct own_executor {
   [[nodiscard]] static bool holds_for(Executor const&) noexcept { return false; }
@@ -89,7 +93,8 @@ struct own_executor<net::any_io_executor> {
     using io = net::io_context::executor_type;
     using pool = net::thread_pool::executor_type;
     using property = net::execution::outstanding_work_t::tracked_t;
-    return holds<io, pool, net::system_executor, std::decay_t<typename net::require_result<io, property>::type>,
+    return holds<io, pool, net::system_executor,
+                 std::decay_t<typename net::require_result<io, property>::type>,
                  std::decay_t<typename net::require_result<pool, property>::type>, net::any_io_executor>(ex);
   }
 
@@ -118,7 +123,8 @@ struct serialized {
       serial = true;
       if (auto const* io = executor.template target<net::io_context::executor_type>()) {
         executor = net::make_strand(*io);
-      } else if (asio_front::with_strand(executor, []<class Found>(Found const&) { return is_strand<Found>; })) {
+      } else if (asio_front::with_strand(executor,
+                                         []<class Found>(Found const&) { return is_strand<Found>; })) {
         // is one already
       } else if (auto const* pool = executor.template target<net::thread_pool::executor_type>()) {
         executor = net::make_strand(*pool);

@@ -44,12 +44,15 @@ struct release_flight {
 template <class Flight>
 using flight_reference = std::unique_ptr<Flight, release_flight<Flight>>;
 
-/// Completion handler of a task's coroutine: keeps the signal as long as the coroutine. See `associated_executor` below.
+/// Completion handler of a task's coroutine: keeps the signal as long as the coroutine. See
+/// `associated_executor` below.
 template <class Flight>
 struct finished {
   using cancellation_slot_type = net::cancellation_slot;
   flight_reference<Flight> flight;
-  [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept { return flight->signal_.slot(); }
+  [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept {
+    return flight->signal_.slot();
+  }
   void operator()(std::exception_ptr) noexcept {}
 };
 
@@ -79,18 +82,20 @@ class task_flight final : public keyed_flight<P, Key> {
     std::exception_ptr failure;
     bool under_way = false;  // somebody else hands the task over
     try {
-      under_way =
-          place_->serial && asio_front::with_strand(place_->executor, [&](auto const& found) { return relay(found); });
+      under_way = place_->serial &&
+                  asio_front::with_strand(place_->executor, [&](auto const& found) { return relay(found); });
       if (!under_way) spawn(drive(reference(this)));
     } catch (...) {
       failure = std::current_exception();
     }
     if (!under_way) handed_over(std::move(failure));
     if constexpr (!Task::takes_flag)
-      if (place_uses_.load(std::memory_order_relaxed) != 0) core_type::stoppable(*this);  // not through already
+      if (place_uses_.load(std::memory_order_relaxed) != 0)
+        core_type::stoppable(*this);  // not through already
   }
 
-  /// A token's callbacks and the cancellation belong to where the task runs (rule 45); here they are only posted there.
+  /// A token's callbacks and the cancellation belong to where the task runs (rule 45); here they are only
+  /// posted there.
   [[nodiscard]] bool request_stop() noexcept override {
     if constexpr (Task::takes_flag) token_.request_stop();  // on which there are no callbacks
     pin_guard guard;
@@ -104,7 +109,8 @@ class task_flight final : public keyed_flight<P, Key> {
       try {
         asio_front::with_strand(place_->executor, [&]<class Found>(Found const& ex) {
           stopper stop{referred(), place_->serial};
-          if constexpr (is_strand<Found>) net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
+          if constexpr (is_strand<Found>)
+            net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
           else net::post(ex, std::move(stop));
         });
       } catch (...) {
@@ -165,8 +171,8 @@ class task_flight final : public keyed_flight<P, Key> {
     }
   };
 
-  /// The task on its way to a strand, which must not get stuck; see `with_strand`. One of its own can, too: in a
-  /// context that is going, what is in a strand's queue is never destroyed.
+  /// The task on its way to a strand, which must not get stuck; see `with_strand`. One of its own can, too:
+  /// in a context that is going, what is in a strand's queue is never destroyed.
   struct launching {
     explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
     launching(launching const&) = delete;
@@ -177,7 +183,8 @@ class task_flight final : public keyed_flight<P, Key> {
     void go() noexcept {
       if (taken.exchange(true)) return;
       std::exception_ptr failure;
-      // A stop request that came first has found no coroutine to cancel; one that comes now waits for the strand.
+      // A stop request that came first has found no coroutine to cancel; one that comes now waits for the
+      // strand.
       if (core_type::may_start(*flight)) {
         try {
           flight->spawn(std::move(*body));
@@ -214,7 +221,8 @@ class task_flight final : public keyed_flight<P, Key> {
       }
     }
   };
-  /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the task here.
+  /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the
+  /// task here.
   template <class Found>
   [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
@@ -252,7 +260,8 @@ class task_flight final : public keyed_flight<P, Key> {
       if (self->launch_.answered()) self->unwind(cause::abandoned, nullptr, nullptr);
       co_return;
     }
-    // It may compute before it is suspended for the first time. Not earlier: only now its signal has a handler.
+    // It may compute before it is suspended for the first time. Not earlier: only now its signal has a
+    // handler.
     if constexpr (Task::takes_flag) core_type::stoppable(*self.operator->());
     cause why = cause::resolved;
     std::shared_ptr<void const> value;
@@ -269,7 +278,8 @@ class task_flight final : public keyed_flight<P, Key> {
       failure = std::current_exception();
     }
     if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
-    // co_spawn would post once more on behalf of a task that never suspended; there is nobody left to be called early.
+    // co_spawn would post once more on behalf of a task that never suspended; there is nobody left to be
+    // called early.
     co_await net::this_coro::throw_if_cancelled(false);
     co_await at_once();
   }
@@ -304,30 +314,37 @@ class task_flight final : public keyed_flight<P, Key> {
   launch launch_;
 };
 
-/// `Group::enter` for a task that is a coroutine. Returns the flight if this caller leads: it must be started.
+/// `Group::enter` for a task that is a coroutine. Returns the flight if this caller leads: it must be
+/// started.
 template <class Answer, class AwaitableExecutor, class Group, class K, class Task>
 [[nodiscard]] auto enter(Group& flights, K& key, waiter<typename Group::platform_type>& w, run_options& opts,
                          Task& task, AwaitableExecutor const& leader) {
   using P = typename Group::platform_type;
   using flight_type = task_flight<P, typename Group::key_type, Task, Answer, AwaitableExecutor>;
-  auto const build = [&](K& k) { return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader); };
-  auto const how =
-      access::enter(flights, key, w, opts, detail::type_of<typename result_of_answer<Answer>::value_type>(), build);
+  auto const build = [&](K& k) {
+    return new flight_type(std::move(k), opts.take_metadata(), std::move(task), leader);
+  };
+  auto const how = access::enter(flights, key, w, opts,
+                                 detail::type_of<typename result_of_answer<Answer>::value_type>(), build);
   return how == admission::leads ? static_cast<flight_type*>(w.joined()) : nullptr;
 }
 
 }  // namespace cacheflight::inline v1::detail::asio_front
 
-/// A finished task has nobody to call, so it needs no turn of anybody's: `co_spawn` calls the handler where it is,
-/// rather than keep work for the task's executor and dispatch to it. As for a handler without an executor, a
-/// cancellation is emitted at once, here on the task's executor, instead of being dispatched there as a raw pointer.
+/// A finished task has nobody to call, so it needs no turn of anybody's: `co_spawn` calls the handler where
+/// it is, rather than keep work for the task's executor and dispatch to it. As for a handler without an
+/// executor, a cancellation is emitted at once, here on the task's executor, instead of being dispatched
+/// there as a raw pointer.
 template <class Flight, class Otherwise>
-struct cacheflight::detail::asio_front::net::associated_executor<cacheflight::detail::asio_front::finished<Flight>,
-                                                                 Otherwise> {
+struct cacheflight::detail::asio_front::net::associated_executor<
+    cacheflight::detail::asio_front::finished<Flight>, Otherwise> {
   using asio_associated_executor_is_unspecialised = void;
   using type = cacheflight::detail::asio_front::net::system_executor;
-  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&) noexcept { return {}; }
-  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&, Otherwise const&) noexcept {
+  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&) noexcept {
+    return {};
+  }
+  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&,
+                                Otherwise const&) noexcept {
     return {};
   }
 };

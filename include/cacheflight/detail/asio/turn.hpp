@@ -12,8 +12,8 @@
 
 namespace cacheflight::inline v1::detail::asio_front {
 
-/// Turns being given to an executor on this thread. An executor that throws, or takes and drops, destroys the function
-/// object it was given: the turns are not lost then.
+/// Turns being given to an executor on this thread. An executor that throws, or takes and drops, destroys the
+/// function object it was given: the turns are not lost then.
 struct submission {
   void const* what;
   bool dropped = false, taken = false;
@@ -25,7 +25,9 @@ struct submission {
   void end() noexcept {
     if (under_way == this) under_way = outer_;
   }
-  static submission* of(void const* w) noexcept { return under_way && under_way->what == w ? under_way : nullptr; }
+  static submission* of(void const* w) noexcept {
+    return under_way && under_way->what == w ? under_way : nullptr;
+  }
 
  private:
   submission* outer_;
@@ -53,8 +55,8 @@ class turn_taker {
     return give_turn(ex, allocator, [](auto const& to, auto&& it) { net::post(to, std::move(it)); });
   }
 
-  /// The same without a detour, where the thread is one of the executor's. Throws what is thrown by a handler that the
-  /// executor calls at once; `this` is gone then.
+  /// The same without a detour, where the thread is one of the executor's. Throws what is thrown by a handler
+  /// that the executor calls at once; `this` is gone then.
   template <class Executor, class Allocator = std::allocator<void>>
   [[nodiscard]] bool dispatch_turn(Executor ex, Allocator const& allocator = {}) {
     return give_turn(ex, allocator, [](auto const& to, auto&& it) { net::dispatch(to, std::move(it)); });
@@ -65,18 +67,20 @@ class turn_taker {
 
   template <class Executor, class Allocator, class Give>
   [[nodiscard]] bool give_turn(Executor const& ex, Allocator const& allocator, Give give) {
-    using reference = decltype(self().referred());  // spelled out: clang 16 cannot deduce a nested template's arguments
+    using reference =
+        decltype(self().referred());  // spelled out: clang 16 cannot deduce a nested template's arguments
     return asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
       if constexpr (is_strand<Found>)
         return submit([&] {
-          give(found.get_inner_executor(), turn<reference, Allocator, Found>(self().referred(), allocator, found));
+          give(found.get_inner_executor(),
+               turn<reference, Allocator, Found>(self().referred(), allocator, found));
         });
       else return submit([&] { give(found, turn<reference, Allocator>(self().referred(), allocator)); });
     });
   }
 
-  /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that the
-  /// executor called at once.
+  /// `give` makes a turn and gives it to an executor. False: refused. Throws only what a handler threw that
+  /// the executor called at once.
   template <class Give>
   [[nodiscard]] bool submit(Give&& give) {
     submission now(this);
@@ -102,7 +106,9 @@ class turn_taker {
       here();
     }
     turn(turn&& other) noexcept
-        : self_(std::exchange(other.self_, nullptr)), allocator_(other.allocator_), strand_(std::move(other.strand_)) {
+        : self_(std::exchange(other.self_, nullptr)),
+          allocator_(other.allocator_),
+          strand_(std::move(other.strand_)) {
       here();
     }
     turn& operator=(turn&&) = delete;

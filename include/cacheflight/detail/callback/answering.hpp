@@ -80,7 +80,8 @@ struct answer_of_task<answering_task<T, F>> {
   using type = T;
 };
 
-/// A flight whose task answers through a completion. It can always be asked to stop: the completion has the token.
+/// A flight whose task answers through a completion. It can always be asked to stop: the completion has the
+/// token.
 template <class P, class Key, class F, class T>
 class answering_flight final : public keyed_flight<P, Key>, private answer_target<T> {
  public:
@@ -106,15 +107,16 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
     return true;
   }
 
-  /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards. Throws nothing, but
-  /// lets through what unwinds the stack.
+  /// Consumes the task's reference, which becomes the completion's: the flight may be gone afterwards. Throws
+  /// nothing, but lets through what unwinds the stack.
   void start() {
     if (!core_type::may_start(*this)) {
       destroy_task();
       return core_type::settle(*this, cause::abandoned, nullptr, nullptr);
     }
     core_type::stoppable(*this);
-    core_type::retain(*this);  // for what follows the task, and then for a completion that outlives its flight
+    core_type::retain(
+        *this);  // for what follows the task, and then for a completion that outlives its flight
     std::exception_ptr failure;
     try {
       task_(completion<T>(this));
@@ -129,18 +131,19 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   }
 
  private:
-  /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went before it
-  /// did.
+  /// `starting`: the task's function has not returned; `expected`: it has; `dropped`: the completion went
+  /// before it did.
   enum class answer : unsigned char { starting, expected, dropped, settled };
 
-  /// The task's function is through; `failed` says how if it did not return. Its captures go before its flight: one of them
-  /// may be what keeps the completion.
+  /// The task's function is through; `failed` says how if it did not return. Its captures go before its
+  /// flight: one of them may be what keeps the completion.
   void returned(cause failed, std::exception_ptr&& failure) noexcept {
     destroy_task();
     bool const threw = failed != cause::open;
-    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped then does
-    // not count.
-    answer const before = answer_.exchange(threw ? answer::settled : answer::expected, std::memory_order_acq_rel);
+    // If the task threw, its error is the outcome, unless it answered first; that the completion was dropped
+    // then does not count.
+    answer const before =
+        answer_.exchange(threw ? answer::settled : answer::expected, std::memory_order_acq_rel);
     bool const outlived = before == answer::starting && threw;
     if (before == answer::settled) answer_.store(answer::settled, std::memory_order_relaxed);
     else if (threw) settle(failed, nullptr, std::move(failure));
@@ -193,7 +196,8 @@ class answering_flight final : public keyed_flight<P, Key>, private answer_targe
   union {
     F task_;  // until it has returned
   };
-  std::stop_source stop_{std::nostopstate};  // made when the task asks for it; this and the next under the shard's lock
+  std::stop_source stop_{
+      std::nostopstate};  // made when the task asks for it; this and the next under the shard's lock
   bool stopped_ = false;
   std::atomic<answer> answer_{answer::starting};
   bool has_task_ = true;  // an optional would take eight bytes more

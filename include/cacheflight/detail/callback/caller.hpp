@@ -72,16 +72,19 @@ class callback_caller final : public recycled, inline_caller<P> {
       self->rare_ = std::make_unique<rare>();
     }
     Flight* leads = nullptr;
-    auto const build = [&](K& k) { return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task)); };
+    auto const build = [&](K& k) {
+      return leads = new Flight(std::move(k), opts.take_metadata(), std::move(task));
+    };
     core_type& core = access::core(flights);
-    // In the events of a refusal the group may go; what is left of the call counts the failures of its callback.
+    // In the events of a refusal the group may go; what is left of the call counts the failures of its
+    // callback.
     bool const may_go = core.settings().on_event() != nullptr && core.settings().max_keys() != 0;
     if (may_go) core.retain();
     std::unique_ptr<core_type, let_go> const kept(may_go ? &core : nullptr);
     entry in;
     try {
-      in = access::enter_suspended(flights, key, *self, opts, detail::type_of<typename result::value_type>(), build,
-                                   !stop.stop_possible());
+      in = access::enter_suspended(flights, key, *self, opts, detail::type_of<typename result::value_type>(),
+                                   build, !stop.stop_possible());
     } catch (...) {
       if (!self->rare_) self->rare_ = std::make_unique<rare>();
       self->rare_->has_failed(std::current_exception(), core);
@@ -159,7 +162,8 @@ class callback_caller final : public recycled, inline_caller<P> {
         scheduler(work(mine));
       } catch (...) {
         if (unwinding()) std::terminate();
-        return mine && !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
+        return mine &&
+               !mine->self.exchange(nullptr);  // refused, unless it was taken before the scheduler threw
       }
     } else {
       this->queue_turns(others);
@@ -174,7 +178,8 @@ class callback_caller final : public recycled, inline_caller<P> {
     std::shared_ptr<typename result::value_type const> value;
     std::exception_ptr error;
     if (!flight) error = own->error;
-    else if (this->how_left() == departure::left) error = std::make_exception_ptr(ready_made<caller_stopped_error>());
+    else if (this->how_left() == departure::left)
+      error = std::make_exception_ptr(ready_made<caller_stopped_error>());
     else error = failure_of<P>(*flight, this->how_left());
     if (flight && !error) value = core_type::template take_value<typename result::value_type>(*flight);
     std::unique_ptr<callback_caller> self(this);

@@ -10,13 +10,15 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// A call of the user's code, on this thread, that the group's destructor waits for, unless it is called inside of it;
-/// in a list of its shard.
+/// A call of the user's code, on this thread, that the group's destructor waits for, unless it is called
+/// inside of it; in a list of its shard.
 template <class P>
 class outcall : public list_node {
  public:
   /// Under the lock.
-  explicit outcall(shard<P>& s) noexcept : shard_(s), thread_(P::this_thread()) { s.outcalls.push_back(*this); }
+  explicit outcall(shard<P>& s) noexcept : shard_(s), thread_(P::this_thread()) {
+    s.outcalls.push_back(*this);
+  }
   ~outcall() {
     if (kept_) kept_->release();
   }
@@ -42,8 +44,8 @@ class outcall : public list_node {
     if (last) owner.tell_destructor();
   }
 
-  /// Under the lock: what is not waited for, because this thread is in the middle of it, keeps the core. Returns
-  /// whether nothing else is under way.
+  /// Under the lock: what is not waited for, because this thread is in the middle of it, keeps the core.
+  /// Returns whether nothing else is under way.
   [[nodiscard]] static bool keep_mine(shard<P>& s) noexcept {
     list<outcall> others;
     while (outcall* const one = s.outcalls.pop_front()) {
@@ -72,8 +74,8 @@ class outcall : public list_node {
   core<P>* kept_ = nullptr;
 };
 
-/// Room for an outcall, where it is known otherwise whether there is one: an optional's flag would cost every call
-/// without events.
+/// Room for an outcall, where it is known otherwise whether there is one: an optional's flag would cost every
+/// call without events.
 template <class P>
 union outcall_room {
   outcall_room() noexcept {}

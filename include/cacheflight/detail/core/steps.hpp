@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The steps that flights and waiters take under their shard's lock. Only `join` and `close` change the table's books, and
-// each step leaves them balanced. No user code runs here.
+// The steps that flights and waiters take under their shard's lock. Only `join` and `close` change the
+// table's books, and each step leaves them balanced. No user code runs here.
 
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/flight.hpp>
@@ -76,9 +76,9 @@ struct steps {
     return suspended;
   }
 
-  /// Leaves its flight, which closes if it was the last. Or the flight has closed already, and its waiters are kept by
-  /// its last event (rule 35), or by others' turns: then it is doomed, and the waiter has that outcome. If it was
-  /// suspended it goes into `leaver`, stranded: whoever concludes gives it its turn.
+  /// Leaves its flight, which closes if it was the last. Or the flight has closed already, and its waiters
+  /// are kept by its last event (rule 35), or by others' turns: then it is doomed, and the waiter has that
+  /// outcome. If it was suspended it goes into `leaver`, stranded: whoever concludes gives it its turn.
   [[nodiscard]] static closing depart(shard<P>& s, flight_type& f, waiter_type& w, departure how,
                                       list<waiter_type>& leaver) noexcept {
     unqueue(s, w);
@@ -101,7 +101,8 @@ struct steps {
     end.stop = f.stop_.fetch_or(flight_type::stop_due, std::memory_order_acq_rel) & flight_type::stoppable;
     bool const other_event = f.emitting_ != 0;  // then who delivers it has the last one, and a reference
     end.event = s.owner->events_ && !other_event;
-    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0) + (other_event ? 1 : 0), std::memory_order_relaxed);
+    f.references_.fetch_add(f.waiters_ + (end.stop ? 1 : 0) + (other_event ? 1 : 0),
+                            std::memory_order_relaxed);
     return end;
   }
 
@@ -129,10 +130,11 @@ struct steps {
     else strand(s.stranded, w);
   }
 
-  /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its two in the
-  /// same step, and the flight may be gone. In the section that has closed it only: later the group may have let go, and
-  /// the flight would take the lock along. If the waiter lets go nothing of the flight needs the shard afterwards: so its
-  /// end need not be counted, which would be an atomic step. (The group is there: with it every open flight goes.)
+  /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its
+  /// two in the same step, and the flight may be gone. In the section that has closed it only: later the
+  /// group may have let go, and the flight would take the lock along. If the waiter lets go nothing of the
+  /// flight needs the shard afterwards: so its end need not be counted, which would be an atomic step. (The
+  /// group is there: with it every open flight goes.)
   static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
     f.references_.store(1, std::memory_order_release);
     if (lets_go || f.queue_.front().lets_go_) {
@@ -157,8 +159,8 @@ struct steps {
     return f.queue_.empty();
   }
 
-  /// Under the lock: what helpers do for a flight that was doomed, if it was. True: there is nobody to be told but those
-  /// who are released here, and the open flight's reference is the caller's.
+  /// Under the lock: what helpers do for a flight that was doomed, if it was. True: there is nobody to be
+  /// told but those who are released here, and the open flight's reference is the caller's.
   [[nodiscard]] static bool leave_to_helpers(shard<P>& s, closing end) noexcept {
     if (!end.f) return false;
     flight_type& f = *end.f;
@@ -184,8 +186,9 @@ struct steps {
     else strand(s.stranded, w);
   }
 
-  /// In the child: what was up in the parent is not up here. Nobody is told, and what it holds is not given back: it
-  /// belongs to threads that are not there. Only the thread that has forked may still be in the middle of some of it.
+  /// In the child: what was up in the parent is not up here. Nobody is told, and what it holds is not given
+  /// back: it belongs to threads that are not there. Only the thread that has forked may still be in the
+  /// middle of some of it.
   static void forget(shard<P>& s) noexcept {
     s.table.for_each([&](flight_type& f) {
       f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What follows outside of the lock: turns are given, last events delivered, tasks asked to stop, references given back.
+// What follows outside of the lock: turns are given, last events delivered, tasks asked to stop, references
+// given back.
 
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/core/steps.hpp>
@@ -40,7 +41,8 @@ struct telling : steps<P> {
 
   // ---- turns
 
-  /// Not suspended, or not where it can go on at once: gives the caller its turn, now or when its executor takes it.
+  /// Not suspended, or not where it can go on at once: gives the caller its turn, now or when its executor
+  /// takes it.
   static void give_turn(waiter_type& w) noexcept {
     list<waiter_type> alone;
     if (!w.hand_over(alone)) strand(w);
@@ -120,13 +122,14 @@ struct telling : steps<P> {
     if (end.stop) ask_to_stop(*end.f);
   }
 
-  /// Releases a doomed flight's waiters, then delivers its last event: nobody's answer waits for that (rule 35).
-  /// Consumes the open flight's reference.
+  /// Releases a doomed flight's waiters, then delivers its last event: nobody's answer waits for that (rule
+  /// 35). Consumes the open flight's reference.
   static void tell(closing end) noexcept {
     flight_type& f = *end.f;
     shard<P>& s = *f.home_;
     release_waiters(s, f);
-    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery)) s.owner->deliver_last(f, *delivery);
+    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery))
+      s.owner->deliver_last(f, *delivery);
     release(f);
   }
 
@@ -137,9 +140,9 @@ struct telling : steps<P> {
     return delivery.has_value();
   }
 
-  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery under way, its
-  /// last event is ours (rule 26), and its waiters if it has settled; with a reference.
-  /// If the caller is ready to suspend it is armed in the same step; returns whether it was.
+  /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery
+  /// under way, its last event is ours (rule 26), and its waiters if it has settled; with a reference. If the
+  /// caller is ready to suspend it is armed in the same step; returns whether it was.
   [[nodiscard]] static bool end_delivery(outcall& delivery, flight_type& f, waiter_type& w,
                                          bool ready_to_suspend) noexcept {
     shard<P>& s = *f.home_;

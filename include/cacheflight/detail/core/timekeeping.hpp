@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What the thread that keeps time does with a shard, and what it leaves to helper threads because user code may run
-// (rule 33).
+// What the thread that keeps time does with a shard, and what it leaves to helper threads because user code
+// may run (rule 33).
 
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/core/telling.hpp>

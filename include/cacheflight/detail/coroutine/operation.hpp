@@ -27,7 +27,9 @@ class stage {
  public:
   explicit stage(run_options&& opts) noexcept : now_(std::in_place_index<0>, std::move(opts)) {}
   [[nodiscard]] run_options& options() noexcept { return *std::get_if<0>(&now_); }
-  void watch(std::stop_token const& stop, waiter<P>& w) { now_.template emplace<1>(stop, leave_on_stop<P>{&w}); }
+  void watch(std::stop_token const& stop, waiter<P>& w) {
+    now_.template emplace<1>(stop, leave_on_stop<P>{&w});
+  }
   void unwatch() noexcept {
     if (now_.index() == 1) now_.template emplace<0>();
   }
@@ -44,7 +46,8 @@ class stage<P, no_options> {
   static void unwatch() noexcept {}
 };
 
-/// What `run` returns, and the waiter: it lives in the frame of the awaiting coroutine. Movable until it is awaited.
+/// What `run` returns, and the waiter: it lives in the frame of the awaiting coroutine. Movable until it is
+/// awaited.
 template <class Group, class K, class Options, class Task, class Scheduler>
 class [[nodiscard]] operation final : inline_caller<typename Group::platform_type> {
   using P = typename Group::platform_type;
@@ -54,13 +57,19 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 
  public:
   operation(Group* g, K&& k, Options&& o, Task&& t, Scheduler s)
-      : flights_(g), key_(std::move(k)), task_(std::move(t)), stage_(std::move(o)), scheduler_(std::move(s)) {}
+      : flights_(g),
+        key_(std::move(k)),
+        task_(std::move(t)),
+        stage_(std::move(o)),
+        scheduler_(std::move(s)) {}
   operation(operation&& o)
-      : operation(o.flights_, std::move(o.key_), std::move(o.stage_.options()), std::move(o.task_), o.scheduler_) {}
+      : operation(o.flights_, std::move(o.key_), std::move(o.stage_.options()), std::move(o.task_),
+                  o.scheduler_) {}
   operation& operator=(operation&&) = delete;
   ~operation() { stage_.unwatch(); }
 
-  /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its wait.
+  /// Resume the caller by `where(f)`, `f` being a copyable `void()`, instead of on the thread that ends its
+  /// wait.
   template <class Where>
   [[nodiscard]] auto resume_on(Where where) && {
     static_assert(std::is_copy_constructible_v<Where>,
@@ -99,9 +108,9 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     if (access::core(*flights_).settings().on_event()) start.entering();
     entry in;
     try {
-      in = access::enter_suspended(*flights_, key_, *this, opts, detail::type_of<typename result::value_type>(), build,
-                                   !stop.stop_possible(),
-                                   !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
+      in = access::enter_suspended(
+          *flights_, key_, *this, opts, detail::type_of<typename result::value_type>(), build,
+          !stop.stop_possible(), !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
     } catch (...) {
       start.note();
       if (!start.end()) return true;  // another's turn has destroyed the frame that would catch it
@@ -145,7 +154,8 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
         auto scheduler = scheduler_;
         scheduler([caller = caller_]() noexcept { caller.resume(); });
       } catch (...) {
-        if (unwinding()) std::terminate();  // it cannot pass through who ends the wait, and would be lost here
+        if (unwinding())
+          std::terminate();  // it cannot pass through who ends the wait, and would be lost here
         return false;
       }
     }

@@ -26,15 +26,18 @@ concept awaiter = requires(A& a, std::coroutine_handle<> h) {
 
 template <class A>
 decltype(auto) awaiter_of(A&& a) {
-  if constexpr (requires { std::forward<A>(a).operator co_await(); }) return std::forward<A>(a).operator co_await();
-  else if constexpr (requires { operator co_await(std::forward<A>(a)); }) return operator co_await(std::forward<A>(a));
+  if constexpr (requires { std::forward<A>(a).operator co_await(); })
+    return std::forward<A>(a).operator co_await();
+  else if constexpr (requires { operator co_await(std::forward<A>(a)); })
+    return operator co_await(std::forward<A>(a));
   else return std::forward<A>(a);
 }
 
 /// What any coroutine may await; `asio::awaitable` is not.
 template <class A>
 concept awaitable =
-    has_await_ready<A> && awaiter<std::remove_reference_t<decltype(coroutine_front::awaiter_of(std::declval<A>()))>>;
+    has_await_ready<A> &&
+    awaiter<std::remove_reference_t<decltype(coroutine_front::awaiter_of(std::declval<A>()))>>;
 
 /// What is yielded by rvalue reference is ours to move from.
 template <class R>
@@ -42,7 +45,8 @@ struct owned_answer {
   using type = R;
   static_assert(
       !std::is_lvalue_reference_v<R>,
-      "cacheflight: this task's awaitable yields an lvalue reference, as a shared task does: to a result that "
+      "cacheflight: this task's awaitable yields an lvalue reference, as a shared task does: to a result "
+      "that "
       "is not the flight's. Return a coroutine that awaits it and returns a copy, or a std::shared_ptr");
 };
 template <class R>
@@ -50,7 +54,8 @@ struct owned_answer<R&&> {
   using type = std::remove_cv_t<R>;
 };
 template <awaitable A>
-using answer_of = typename owned_answer<decltype(coroutine_front::awaiter_of(std::declval<A>()).await_resume())>::type;
+using answer_of =
+    typename owned_answer<decltype(coroutine_front::awaiter_of(std::declval<A>()).await_resume())>::type;
 
 /// A coroutine that belongs to nobody: starts at once, frees itself.
 struct detached {
@@ -67,8 +72,9 @@ template <class P, class Key, class Task>
 class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<typename Task::result>> {
   using answer = answer_of<typename Task::result>;
   using base = simple_flight<P, Key, Task, answer>;
-  static_assert(!is_executor_bound<typename Task::function_type>,
-                "cacheflight: a coroutine is started on the leader's thread; let it go where it should run by itself");
+  static_assert(
+      !is_executor_bound<typename Task::function_type>,
+      "cacheflight: a coroutine is started on the leader's thread; let it go where it should run by itself");
 
  public:
   using core_type = core<P>;
@@ -85,7 +91,8 @@ class awaitable_flight final : public simple_flight<P, Key, Task, answer_of<type
   }
 
  private:
-  /// In the frame that runs the task. If it is destroyed before it has settled, the task can no longer answer.
+  /// In the frame that runs the task. If it is destroyed before it has settled, the task can no longer
+  /// answer.
   class settling {
    public:
     explicit settling(awaitable_flight* flight) noexcept : flight_(flight) {}

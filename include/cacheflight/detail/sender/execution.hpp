@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-/// The words of P2300 that `<cacheflight/sender.hpp>` needs, as one of three libraries has them: stdexec if it was
-/// included before, or if `CACHEFLIGHT_STDEXEC` is defined; the standard library's own where it has senders; otherwise
-/// stand-ins of the same names. The names are those of C++26; the ones of the proposal (`sender_t`, ...) are kept.
-/// Each library's are in an inline namespace of their own, so that a program may have files with either.
+/// The words of P2300 that `<cacheflight/sender.hpp>` needs, as one of three libraries has them: stdexec if
+/// it was included before, or if `CACHEFLIGHT_STDEXEC` is defined; the standard library's own where it has
+/// senders; otherwise stand-ins of the same names. The names are those of C++26; the ones of the proposal
+/// (`sender_t`, ...) are kept. Each library's are in an inline namespace of their own, so that a program may
+/// have files with either.
 
 #include <cacheflight/detail/task.hpp>
 
@@ -79,23 +80,28 @@ struct stop_token : std::stop_token {
   using callback_type = std::stop_callback<F>;
 };
 
-/// What a task's sender may ask about where it runs: when to stop, and a scheduler to come back to, which is where it
-/// is, because a flight has no place of its own.
+/// What a task's sender may ask about where it runs: when to stop, and a scheduler to come back to, which is
+/// where it is, because a flight has no place of its own.
 struct task_environment {
   std::stop_source const* stop;
   [[nodiscard]] stop_token query(execution::get_stop_token_t) const noexcept { return {stop->get_token()}; }
 #if defined(STDEXEC)
   [[nodiscard]] ::STDEXEC::inline_scheduler query(::STDEXEC::get_scheduler_t) const noexcept { return {}; }
-  [[nodiscard]] ::STDEXEC::inline_scheduler query(::STDEXEC::get_start_scheduler_t) const noexcept { return {}; }
+  [[nodiscard]] ::STDEXEC::inline_scheduler query(::STDEXEC::get_start_scheduler_t) const noexcept {
+    return {};
+  }
 #elif defined(__cpp_lib_senders)
-  [[nodiscard]] std::execution::inline_scheduler query(std::execution::get_scheduler_t) const noexcept { return {}; }
+  [[nodiscard]] std::execution::inline_scheduler query(std::execution::get_scheduler_t) const noexcept {
+    return {};
+  }
 #endif
 };
 
 #if defined(STDEXEC)
 template <class S>
 using signatures_of = ::STDEXEC::completion_signatures_of_t<S, task_environment>;
-// A coroutine that this library makes a sender of says so nowhere; one that any coroutine can await is awaited.
+// A coroutine that this library makes a sender of says so nowhere; one that any coroutine can await is
+// awaited.
 template <class S>
 concept sender = (sender_like<S> || !has_await_ready<S>) && ::STDEXEC::sender_in<S, task_environment>;
 inline constexpr auto connect = ::STDEXEC::connect;

@@ -60,11 +60,13 @@ class operation_state final : inline_caller<typename Group::platform_type> {
   ~operation_state() = default;  // what watches the tokens goes first
 
   void start() & noexcept {
-    auto const build = [&](K& k) { return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_)); };
+    auto const build = [&](K& k) {
+      return new flight_type(std::move(k), opts_.take_metadata(), std::move(task_));
+    };
     bool leads = false;
     try {
-      leads = access::enter(*flights_, key_, *this, opts_, detail::type_of<typename result::value_type>(), build) ==
-              admission::leads;
+      leads = access::enter(*flights_, key_, *this, opts_, detail::type_of<typename result::value_type>(),
+                            build) == admission::leads;
     } catch (...) {
       return std::move(receiver_).set_error(std::current_exception());
     }
@@ -98,7 +100,8 @@ class operation_state final : inline_caller<typename Group::platform_type> {
       finish_guard<P> const at_exit(*this);
       left = this->how_left() == departure::left;
       if (!left) failure = failure_of<P>(*this->joined(), this->how_left());
-      if (!left && !failure) value = core_type::template take_value<typename result::value_type>(*this->joined());
+      if (!left && !failure)
+        value = core_type::template take_value<typename result::value_type>(*this->joined());
     }
     Receiver receiver = std::move(receiver_);  // completing may destroy this
     if (left) std::move(receiver).set_stopped();
@@ -123,13 +126,14 @@ class operation_state final : inline_caller<typename Group::platform_type> {
 
 template <class Result>
 struct sent_signatures {
-  using type = execution::completion_signatures<execution::set_value_t(Result),
-                                                execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
+  using type = execution::completion_signatures<
+      execution::set_value_t(Result), execution::set_error_t(std::exception_ptr), execution::set_stopped_t()>;
 };
 template <>
 struct sent_signatures<void> {
-  using type = execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr),
-                                                execution::set_stopped_t()>;
+  using type =
+      execution::completion_signatures<execution::set_value_t(), execution::set_error_t(std::exception_ptr),
+                                       execution::set_stopped_t()>;
 };
 
 /// What `run` returns.
@@ -150,8 +154,8 @@ class [[nodiscard]] run_sender {
 
   template <class Receiver>
   [[nodiscard]] auto connect(Receiver receiver) && {
-    return operation_state<Group, K, Task, Receiver>(flights_, std::move(key_), std::move(opts_), std::move(task_),
-                                                     std::move(receiver));
+    return operation_state<Group, K, Task, Receiver>(flights_, std::move(key_), std::move(opts_),
+                                                     std::move(task_), std::move(receiver));
   }
   template <class Receiver>
     requires std::copy_constructible<K> && std::copy_constructible<Task>

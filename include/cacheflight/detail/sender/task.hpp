@@ -38,9 +38,9 @@ template <template <class...> class List, class... Values, class... Rest, class 
 struct answer_of<List<execution::set_value_t(Values...), Rest...>, Found> {
   static_assert(sizeof...(Values) <= 1,
                 "cacheflight: the task's sender must send one value or none; send a struct or tuple");
-  using sent =
-      typename std::conditional_t<sizeof...(Values) == 0, std::type_identity<void>,
-                                  std::remove_cvref<std::tuple_element_t<0, std::tuple<Values..., void>>>>::type;
+  using sent = typename std::conditional_t<
+      sizeof...(Values) == 0, std::type_identity<void>,
+      std::remove_cvref<std::tuple_element_t<0, std::tuple<Values..., void>>>>::type;
   static_assert(std::is_same_v<Found, no_answer> || std::is_same_v<Found, sent>,
                 "cacheflight: the task's sender may send values of different types; convert them to one");
   using type = typename answer_of<List<Rest...>, sent>::type;
@@ -54,8 +54,9 @@ template <class P, class Key, class Task>
 class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename Task::result>> {
   using answer = answer_t<typename Task::result>;
   using base = simple_flight<P, Key, Task, answer>;
-  static_assert(!is_executor_bound<typename Task::function_type>,
-                "cacheflight: a sender runs where it says; use the scheduler adaptors of your sender library");
+  static_assert(
+      !is_executor_bound<typename Task::function_type>,
+      "cacheflight: a sender runs where it says; use the scheduler adaptors of your sender library");
 
  public:
   using core_type = core<P>;
@@ -88,7 +89,8 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
     void set_value(Values&&... values) && noexcept {
       std::shared_ptr<void const> made;
       try {
-        if constexpr (!std::is_void_v<answer>) made = base::result::make(answer(std::forward<Values>(values)...));
+        if constexpr (!std::is_void_v<answer>)
+          made = base::result::make(answer(std::forward<Values>(values)...));
       } catch (...) {
         return flight->caught();
       }
@@ -128,7 +130,8 @@ class sender_flight final : public simple_flight<P, Key, Task, answer_t<typename
   }
 
   std::stop_source stop_;
-  std::optional<decltype(sender_front::connect(std::declval<typename Task::result>(), std::declval<receiver>()))>
+  std::optional<decltype(sender_front::connect(std::declval<typename Task::result>(),
+                                               std::declval<receiver>()))>
       operation_;
 };
 
