@@ -1,5 +1,5 @@
-# Finds the Asio headers for cacheflight::asio and defines the target cacheflight::asio_headers. Our own build and the installed
-# package both use this file, so that they agree on what is accepted.
+# Finds the Asio headers for cacheflight::asio and defines the target cacheflight::asio_headers. Our own build
+# and the installed package both use this file, so that they agree on what is accepted.
 #
 # CACHEFLIGHT_STANDALONE_ASIO: use standalone Asio instead of Boost.Asio.
 # Sets cacheflight_asio_FOUND, and cacheflight_asio_DEPENDENCY or cacheflight_asio_NOT_FOUND_MESSAGE.

@@ -1,6 +1,8 @@
-# Finds prometheus-cpp for cacheflight::prometheus. Our own build and the installed package both use this file.
+# Finds prometheus-cpp for cacheflight::prometheus. Our own build and the installed package both use this
+# file.
 #
-# Sets cacheflight_prometheus_FOUND, and cacheflight_prometheus_DEPENDENCY or cacheflight_prometheus_NOT_FOUND_MESSAGE.
+# Sets cacheflight_prometheus_FOUND, and cacheflight_prometheus_DEPENDENCY or
+# cacheflight_prometheus_NOT_FOUND_MESSAGE.
 
 set(cacheflight_prometheus_FOUND FALSE)
 set(cacheflight_prometheus_DEPENDENCY prometheus-cpp::core)

@@ -1,4 +1,5 @@
-# Finds OpenSSL's libcrypto for cacheflight::redact. Our own build and the installed package both use this file.
+# Finds OpenSSL's libcrypto for cacheflight::redact. Our own build and the installed package both use this
+# file.
 #
 # Sets cacheflight_redact_FOUND, and cacheflight_redact_DEPENDENCY or cacheflight_redact_NOT_FOUND_MESSAGE.
 

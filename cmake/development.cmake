@@ -1,4 +1,5 @@
-# Warnings, sanitizers and ccache for our own tests and examples. Options are set on the folder, so they never reach a consumer.
+# Warnings, sanitizers and ccache for our own tests and examples. Options are set on the folder, so they never
+# reach a consumer.
 
 if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(CACHEFLIGHT_CCACHE ccache DOC "ccache, used if it is there")
@@ -32,8 +33,8 @@ if(CACHEFLIGHT_SANITIZE STREQUAL "address")
     ASIO_DISABLE_SMALL_BLOCK_RECYCLING ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
   set(sanitizer_options -fsanitize=address,undefined,leak -fno-sanitize-recover=all)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # With its checks inline, and with one for null and alignment at every use of a pointer, g++ takes twice as long. Of the
-    # latter ASan sees the former, and the stage clang-libcxx-asan has both on the same code.
+    # With its checks inline, and with one for null and alignment at every use of a pointer, g++ takes twice
+    # as long. Of the latter ASan sees the former, and the stage clang-libcxx-asan has both on the same code.
     add_compile_options(-fno-sanitize=null,alignment "SHELL:--param asan-instrumentation-with-call-threshold=0")
   endif()
 elseif(CACHEFLIGHT_SANITIZE STREQUAL "thread")

@@ -1,5 +1,5 @@
-# Install rules. Everything is independent of the architecture, so it goes below the data directory, and nothing that is installed
-# holds an absolute path, so the tree may be moved.
+# Install rules. Everything is independent of the architecture, so it goes below the data directory, and
+# nothing that is installed holds an absolute path, so the tree may be moved.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)

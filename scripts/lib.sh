@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Shared by the scripts in this folder: source it, do not run it. Needs bash with `set -euo pipefail` in the caller.
+# Shared by the scripts in this folder: source it, do not run it. Needs bash with `set -euo pipefail` in the
+# caller.
 
 # Colours on a terminal only; NO_COLOR (any value) switches them off.
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then
@@ -23,9 +24,9 @@ note() {
   printf '%s==>%s %s\n' "$bold" "$plain" "$*"
 }
 
-# How the names of Boost's packages end, whose headers must be 1.81 or newer: libboost$boost-dev, libboost-json$boost-dev. Of
-# the one that is installed, if it is new enough, because two cannot be. Otherwise Debian 12 has 1.81 beside its own, which is
-# older; what later releases have as their own will do.
+# How the names of Boost's packages end, whose headers must be 1.81 or newer: libboost$boost-dev,
+# libboost-json$boost-dev. Of the one that is installed, if it is new enough, because two cannot be. Otherwise
+# Debian 12 has 1.81 beside its own, which is older; what later releases have as their own will do.
 boost=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' 'libboost1.*-dev' 2>/dev/null |
   sed -nE 's/^installed libboost(1\.(8[1-9]|9[0-9]|[1-9][0-9]{2}))-dev$/\1/p' | sort -V | tail -n 1 || true)
 if [[ -z $boost && $(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}") == bookworm ]]; then boost=1.81; fi
@@ -33,8 +34,9 @@ if [[ -z $boost && $(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-
 # is_installed PACKAGE
 is_installed() { [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$1" 2>/dev/null || true) == ?i* ]]; }
 
-# need_packages PACKAGE...: installs those Debian packages that are missing, as root or through sudo, and removes none. Where
-# there is no dpkg it says what is needed and goes on: the tools may have come from elsewhere.
+# need_packages PACKAGE...: installs those Debian packages that are missing, as root or through sudo, and
+# removes none. Where there is no dpkg it says what is needed and goes on: the tools may have come from
+# elsewhere.
 need_packages() {
   if ! command -v dpkg-query >/dev/null 2>&1; then
     note "not a Debian system: assuming that these are here already: $*"
@@ -67,8 +69,8 @@ in_the_way() {
   apt-get -qq install -s --no-install-recommends "$@" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p' | paste -sd' '
 }
 
-# need_libcxx: libc++ for clang 19; where that would remove another version's, unpacked in build/libcxx. What uses it is
-# started by "${with_libcxx[@]}".
+# need_libcxx: libc++ for clang 19; where that would remove another version's, unpacked in build/libcxx. What
+# uses it is started by "${with_libcxx[@]}".
 with_libcxx=()
 need_libcxx() {
   local packages=(libc++-19-dev libc++abi-19-dev)
@@ -103,8 +105,8 @@ update_packages() {
   updated=1
 }
 
-# show_progress LOG: how far ninja is, of which the log knows, and what that means for the rest; on a terminal all the time,
-# elsewhere once a minute.
+# show_progress LOG: how far ninja is, of which the log knows, and what that means for the rest; on a terminal
+# all the time, elsewhere once a minute.
 show_progress() {
   local every=60 before='  ' after='\n' step left began=$SECONDS
   [[ ! -t 1 ]] || every=1 before='\r\e[K  ' after=''

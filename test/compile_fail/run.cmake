@@ -1,7 +1,7 @@
 # cmake -DCOMPILER= -DFLAGS= -DINCLUDES=a|b -DDEFINITIONS=a|b -DSOURCE= -P run.cmake
 #
-# Passes if the compiler refuses SOURCE with an error that matches the regular expression (CMake's kind) of its first line,
-# `// expect: <regex>`. Only the text of errors counts: notes and quoted source lines do not.
+# Passes if the compiler refuses SOURCE with an error that matches the regular expression (CMake's kind) of
+# its first line, `// expect: <regex>`. Only the text of errors counts: notes and quoted source lines do not.
 
 function(fail text) # as it is: CMake breaks the lines of its errors
   message(NOTICE "${SOURCE}: ${text}")

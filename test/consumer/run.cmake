@@ -1,4 +1,5 @@
-# The driver of the tests consumer.*: cmake -DMODE=<mode> ... -P run.cmake. See CMakeLists.txt beside it for the settings.
+# The driver of the tests consumer.*: cmake -DMODE=<mode> ... -P run.cmake. See CMakeLists.txt beside it for
+# the settings.
 
 cmake_minimum_required(VERSION 3.25)
 set(here "${CMAKE_CURRENT_LIST_DIR}")
@@ -115,7 +116,8 @@ elseif(MODE STREQUAL "single_header")
     endif()
   endforeach()
 elseif(MODE STREQUAL "tests_off")
-  # Nothing else is looked for than what the library's own parts use, and nothing is fetched, whatever it would do without.
+  # Nothing else is looked for than what the library's own parts use, and nothing is fetched, whatever it
+  # would do without.
   file(REMOVE_RECURSE "${configured}")
   run("${CMAKE_COMMAND}" -S "${REPOSITORY}" -B "${configured}" -G "${GENERATOR}" "-DCMAKE_MAKE_PROGRAM=${MAKE_PROGRAM}"
     "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_CXX_FLAGS=${FLAGS}" -DCACHEFLIGHT_BUILD_TESTS=OFF ${no_libraries}

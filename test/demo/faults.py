@@ -485,14 +485,14 @@ def file_corrupt(run):
 @scenario
 def stalled(run):
     """The database stalls for longer than a flight may take."""
-    # Queries that nobody may stop take all connections of the server, so that the flight's query cannot even look at
-    # its stop request: it is detached until they let go.
+    # Queries that nobody may stop take all connections of the server, so that the flight's query cannot even
+    # look at its stop request: it is detached until they let go.
     with run.server(timeout_ms=500) as server:
         with locked(run.database):
             stubborn = [client.ask("/user/3?coalesce=0") for client in server.clients(2 if run.kind == "asio" else 4)]
             server.wait_for(active_db_calls=len(stubborn))
-            # They are counted a moment before they have their connections. Once another flight has timed out they do,
-            # even if its query was faster than one of them, and could be stopped.
+            # They are counted a moment before they have their connections. Once another flight has timed out
+            # they do, even if its query was faster than one of them, and could be stopped.
             expect_answers(server, [client.ask("/user/2") for client in server.clients(1)], 504, "too long")
             clients = [client.ask("/user/1") for client in server.clients(100)]
             start = time.monotonic()
@@ -504,7 +504,8 @@ def stalled(run):
             def detached():
                 stats = server.stats()
                 rest = stats["in_flight_keys"] == stats["waiters"] == 0
-                # A thread of the blocking server waits for a connection with its stop token, and is back at once.
+                # A thread of the blocking server waits for a connection with its stop token, and is back at
+                # once.
                 if run.kind == "threads":
                     return rest and stats["detached"] == 0
                 return rest and stats["detached"] == flights - stats["stopped_db_calls"] >= flights - 1
@@ -592,7 +593,8 @@ def malformed(run):
         expect(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400)  # TLS
         expect(b"DELETE /user/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405)
         expect(b"POST /user/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n" + b"x" * 99_999, 413)
-        # A client that does not wait for its answers: they come in order, and the flight is that of the others.
+        # A client that does not wait for its answers: they come in order, and the flight is that of the
+        # others.
         expect(get(b"/user/1") + get(b"/user/x") + get(b"/user/2") + get(b"/nothing"), 200, 400, 200, 404)
         # Half requests: the connection is given up by the client, and then is by the server.
         post = b"POST /user/1 HTTP/1.1\r\nContent-Length: 100\r\n\r\n"

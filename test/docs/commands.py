@@ -14,7 +14,8 @@ from pathlib import Path
 
 from snippets import blocks
 
-# Whole blocks that are run: (page, language and name of the block), by one of the functions below, in this order.
+# Whole blocks that are run: (page, language and name of the block), by one of the functions below, in this
+# order.
 RUN = {
     ("README.md", "bash", "install"): "install",
     ("docs/guides/install.md", "bash", "with-cmake"): "install",

@@ -258,7 +258,8 @@ class Generator:
         file, begin, end = where
         self.seen.add(("delete", file.name, begin))
         n = self.number(file, begin, context["function"], file.text[begin:end], "", "delete")
-        # Not `? void() : void(...)`: clang 19 evaluates an operator delete in there whatever the condition is.
+        # Not `? void() : void(...)`: clang 19 evaluates an operator delete in there whatever the condition
+        # is.
         file.edits.append(Edit(begin, end, 0, lambda inner: f"void({SWITCH}({n}) || (void(({inner})), true))"))
 
     def delete_jump(self, node, context):
