@@ -63,6 +63,9 @@
 
 namespace cacheflight::inline v1 {
 
+template <class... Arguments>
+inline constexpr bool detail::included<detail::asio_header, Arguments...> = true;
+
 /// This caller was cancelled, through its own cancellation slot; the flight goes on if others wait for it.
 /// Its code is `asio::error::operation_aborted`, but the type is its own, so that an `operation_aborted` of
 /// the task is not taken for it (rule 14).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cacheflight/detail/core.hpp>
+#include <cacheflight/detail/elsewhere.hpp>
 #include <cacheflight/detail/key_conversion.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/error.hpp>

@@ -17,6 +17,9 @@
 
 namespace cacheflight::inline v1 {
 
+template <class... Arguments>
+inline constexpr bool detail::included<detail::wrap_header, Arguments...> = true;
+
 /// What `wrap` returns. Thread safety: calls may be made at the same time from any threads.
 template <class Group, class F>
 class wrapped {
