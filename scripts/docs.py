@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The parts of scripts/docs that are not a command line: see there."""
+import html
 import html.parser
+import json
 import os
 import re
 import resource
@@ -56,18 +58,18 @@ def filter_page(text, path):
             return f"{match[1]}({name}.html{f'#{name}-{fragment}' if fragment else ''})"
         return f"{match[1]}(files/{file})"
 
-    lines, fenced, first = [], False, True
+    pieces, fenced, first = [[]], False, True  # prose and code in turns
     for line in text.splitlines():
         if FENCE.match(line):
             fenced = not fenced
-        elif not fenced:
-            heading = re.match(r"(#+) +(.*)", line)
-            if heading:
-                label = f"{page}-{slug(heading[2])}" if not first else "mainpage" if page == "index" else page
-                line, first = f"{line} {{#{label}}}", False
-            line = re.sub(r"(\[[^\]]*\])\(([^)\s]+)\)", link, line)
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+            pieces.append([])
+        elif not fenced and (heading := re.match(r"(#+) +(.*)", line)):
+            label = f"{page}-{slug(heading[2])}" if not first else "mainpage" if page == "index" else page
+            line, first = f"{line} {{#{label}}}", False
+        pieces[-1].append(line)
+    texts = ["\n".join(lines) for lines in pieces]
+    texts[::2] = [re.sub(r"(\[[^\]]*\])\(([^)\s]+)\)", link, text) for text in texts[::2]]
+    return "\n".join(texts) + "\n"
 
 
 def filter_file(name):
@@ -164,6 +166,8 @@ def check_links(site):
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     dead, seen = 0, 0
     for path, page in sorted(pages.items()):
+        if path.is_relative_to(site / "files") and path.name != "index.html":
+            continue  # a file of the project, say the demo's page, whose links are those of its own server
         for link in page.links:
             url = urllib.parse.urlsplit(link)
             if url.scheme or url.netloc:
@@ -190,6 +194,88 @@ def links(site):
     dead, seen = check_links(site)
     print(f"{seen} internal links, {dead} dead")
     return dead == 0 and seen > 0
+
+
+# ---- search ----
+
+
+class Sections(html.parser.HTMLParser):
+    """The text of a page by its headings, each with its fragment."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.sections, self.depth, self.heading, self.skipped = [], 0, None, 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        classes = (attributes.get("class") or "").split()
+        if tag == "div":
+            if self.depth:
+                self.depth += 1
+            elif "contents" in classes or "headertitle" in classes:
+                self.depth = 1
+        if not self.depth:
+            return
+        if re.fullmatch("h[1-6]", tag) or (tag == "div" and "title" in classes):
+            self.sections.append({"fragment": attributes.get("id") or "", "title": "", "text": ""})
+            self.heading = tag
+        elif self.heading and tag == "a":
+            href = attributes.get("href") or ""
+            self.sections[-1]["fragment"] = attributes.get("id") or (href[1:] if href.startswith("#") else "") or self.sections[-1]["fragment"]
+        if tag in ("span", "script", "style") and (self.skipped or tag != "span" or "permalink" in classes):
+            self.skipped += 1
+
+    def handle_endtag(self, tag):
+        if self.depth and tag == "div":
+            self.depth -= 1
+        if tag == self.heading:
+            self.heading = None
+        if self.skipped and tag in ("span", "script", "style"):
+            self.skipped -= 1
+
+    def handle_data(self, data):
+        if self.depth and self.sections and not self.skipped:
+            self.sections[-1]["title" if self.heading else "text"] += data
+
+
+def rename_group(site):
+    """People look for `group`; doxygen calls it after the template that it is one of."""
+    for path in site.glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"(?:cacheflight::|CacheFlight: cacheflight::)?basic_group(?:&lt; Key, Hash, Equal, Platform &gt;| *< Key, Hash, Equal, Platform >)? Class Template Reference",
+                      "group, and basic_group for keys of other types", text)
+        path.write_text(text, encoding="utf-8")
+
+
+def search(site, lunr):
+    """Gives every page a field for words, and find.html what it needs to find them."""
+    site = Path(site)
+    rename_group(site)
+    field = ('<form id="find" role="search" action="find.html"><input type="search" name="q" placeholder="Search all pages" '
+             'aria-label="Search all pages"/></form>\n')
+    found = []
+    for path in sorted(site.glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("<!-- end header part -->", field + "<!-- end header part -->", 1), encoding="utf-8")
+        if re.search(r"_source|-members|^(dir_|usergroup|find|annotated|hierarchy|files|namespaces?|concepts|pages)\b", path.stem):
+            continue
+        name = re.search(r"<title>(?:CacheFlight: )?(.*?)</title>", text)[1]
+        name = html.unescape(re.sub(r"^cacheflight::|( Class| Struct)? (Template )?Reference$", "", name))
+        for section in Sections(text).sections:
+            words = " ".join(section["text"].split())
+            title = " ".join(section["title"].split()) or name
+            if words:
+                url = path.name + (f"#{section['fragment']}" if section["fragment"] else "")
+                found.append({"page": name, "title": title, "url": url, "text": words})
+    (site / "sections.js").write_text(f"const sections = {json.dumps(found, ensure_ascii=False)};\n", encoding="utf-8")
+    for file in (Path(lunr), ROOT / "docs/find.js"):
+        (site / file.name).write_bytes(file.read_bytes())
+    page = site / "find.html"
+    scripts = "".join(f'<script src="{name}"></script>\n' for name in (Path(lunr).name, "sections.js", "find.js"))
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", scripts + "</body>"), encoding="utf-8")
+    print(f"{len(found)} sections can be searched")
+    return len(found) > 0
 
 
 # ---- compile times ----
@@ -254,5 +340,7 @@ if __name__ == "__main__":
         sys.exit(not symbols(*arguments))
     elif command == "links":
         sys.exit(not links(*arguments))
+    elif command == "search":
+        sys.exit(not search(*arguments))
     elif command == "compile-times":
         compile_times(int(arguments[0]))

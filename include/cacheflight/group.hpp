@@ -93,6 +93,8 @@ struct access;
 
 }  // namespace detail
 
+/// A group for keys of any type; `cacheflight::group` is the one for text, and what most programs need.
+///
 /// Callers share a group; it maps keys to flights. When many callers want the same key at the same time, the
 /// work runs once and all of them get the result. Nothing is stored at rest: a coalescer, not a cache.
 ///
@@ -128,9 +130,9 @@ class basic_group {
         static_cast<std::uint64_t>(hash(key));
         static_cast<bool>(equal(key, key));
       },
-      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own (for a "
-      "class whose "
-      "text is all that counts: cacheflight::keyed_string_hash and cacheflight::string_equal)");
+      "cacheflight: Key needs std::hash and ==, or give the group a Hash and an Equal of its own "
+      "(for a class whose text is all that counts: cacheflight::keyed_string_hash and "
+      "cacheflight::string_equal)");
 
  public:
   using key_type = Key;            ///< What flights are told apart by.
@@ -152,8 +154,17 @@ class basic_group {
   ~basic_group() { core_->let_go(); }
 
   /// Joins the flight of `key`, or leads a new one that runs `task(args...)` (rules 1 and 2). What it returns
-  /// and how the caller waits depends on what the task returns; see the front's header:
-  /// `<cacheflight/asio.hpp>` for `asio::awaitable`.
+  /// and how the caller waits depends on what the task returns, and is said in full in the front's header:
+  ///
+  /// | the task returns | include | `run` returns |
+  /// |---|---|---|
+  /// | `asio::awaitable<T>` | `cacheflight/asio.hpp` | `asio::awaitable<std::shared_ptr<T const>>` |
+  /// | another coroutine | `cacheflight/coroutine.hpp` | what any coroutine can await, for the same |
+  /// | a sender of a `T` | `cacheflight/sender.hpp` | a sender of a `std::shared_ptr<T const>` |
+  /// | a plain `T` | `cacheflight/blocking.hpp` | `std::shared_ptr<T const>`, once there is a result |
+  /// | later, by callback | `cacheflight/callback.hpp` | `start` instead of `run`, with a callback |
+  ///
+  /// A `T` that is `void` comes back as `void`.
   ///
   /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it
   /// leads, passed as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task
@@ -178,9 +189,8 @@ class basic_group {
   template <class K, class F, class... Args>
     requires(!detail::options_argument<F>)
   [[nodiscard(
-      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you "
-      "do not need "
-      "it")]] auto
+      "cacheflight: co_await what run returns, or nothing runs; "
+      "(void) what a blocking run returns, if you do not need it")]] auto
   run(K&& key, F&& task, Args&&... args) {
     detail::require_order<K, F>();
     return dispatch(std::forward<K>(key), detail::no_options{},
@@ -190,9 +200,8 @@ class basic_group {
   /// The same, with options for this call.
   template <class K, class F, class... Args>
   [[nodiscard(
-      "cacheflight: co_await what run returns, or nothing runs; (void) what a blocking run returns, if you "
-      "do not need "
-      "it")]] auto
+      "cacheflight: co_await what run returns, or nothing runs; "
+      "(void) what a blocking run returns, if you do not need it")]] auto
   run(K&& key, run_options opts, F&& task, Args&&... args) {
     detail::require_order<K, F>();
     return dispatch(std::forward<K>(key), std::move(opts),
@@ -352,8 +361,8 @@ class basic_group {
       constexpr bool coroutine = detail::coroutine_like<returned>;
       static_assert(known || !awaitable,
                     "cacheflight: this task returns an awaitable whose front is not included: #include "
-                    "<cacheflight/asio.hpp> for "
-                    "asio::awaitable, <cacheflight/coroutine.hpp> for all others.");
+                    "<cacheflight/asio.hpp> for asio::awaitable, <cacheflight/coroutine.hpp> for all "
+                    "others.");
       static_assert(known || !sender,
                     "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
       static_assert(
@@ -364,8 +373,7 @@ class basic_group {
       static_assert(
           known || awaitable || sender || coroutine,
           "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
-          "that block. In a "
-          "coroutine server, return an awaitable.");
+          "that block. In a coroutine server, return an awaitable.");
     }
   }
 

@@ -579,7 +579,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
  private:
   friend inspector;
-  friend detail::outcall<P>;
+  friend class detail::outcall<P>;
   friend steps<P>;
   friend telling<P>;
   friend timekeeping<P>;

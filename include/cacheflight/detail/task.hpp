@@ -59,9 +59,8 @@ class bound_task {
   static_assert(
       callable,
       "cacheflight: the task cannot be called with these arguments: too few, too many, or of other types. "
-      "Pass the function and its arguments, not "
-      "what it returns. They are bound as std::async does it: as decayed copies, passed as rvalues; use "
-      "std::ref for a reference.");
+      "Pass the function and its arguments, not what it returns. They are bound as std::async does it: as "
+      "decayed copies, passed as rvalues; use std::ref for a reference.");
 
   using result =
       typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
@@ -150,8 +149,7 @@ struct result_of_answer {
   static_assert(
       !std::is_reference_v<U>,
       "cacheflight: a task must not return a reference: the result is shared, and outlives the flight. "
-      "Return a value or a "
-      "std::shared_ptr.");
+      "Return a value or a std::shared_ptr.");
   using value_type = std::remove_cvref_t<U>;
   using type = std::shared_ptr<value_type const>;
 

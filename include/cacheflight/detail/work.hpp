@@ -130,8 +130,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
   static_assert(
       !is_executor_bound<typename Task::function_type> || is_submitted<typename Task::function_type>,
       "cacheflight: a task that returns a plain value runs on any callable that takes work, not on an "
-      "executor of Asio's: "
-      "cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
+      "executor of Asio's: cacheflight::on([ex](auto w) { asio::post(ex, w); }, task)");
 
  public:
   using base::base;

@@ -46,8 +46,7 @@ struct owned_answer {
   static_assert(
       !std::is_lvalue_reference_v<R>,
       "cacheflight: this task's awaitable yields an lvalue reference, as a shared task does: to a result "
-      "that "
-      "is not the flight's. Return a coroutine that awaits it and returns a copy, or a std::shared_ptr");
+      "that is not the flight's. Return a coroutine that awaits it and returns a copy, or a std::shared_ptr");
 };
 template <class R>
 struct owned_answer<R&&> {
