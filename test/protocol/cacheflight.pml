@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-/* The protocol of include/cacheflight/detail/core.hpp: who may do what to a flight, and when. One key, N callers with one call
+/* The protocol of include/cacheflight/detail/core.hpp and its parts: who may do what to a flight, and when. One key, N callers with one call
  * each, and up to two others of whom each does one thing, or nothing. Every locked section of the core is one atomic step, and so
  * is every atomic operation; between them anything may happen. What a section does is seen as one step, although a caller that has
  * not suspended can see within it that it is released: that its reference has been counted by then is the schedule explorer's.
