@@ -30,7 +30,7 @@ def page_of(path):
     return path.parent.name if path.stem == "README" else path.stem.lower()
 
 
-# ---- filter: what doxygen gets to see of a file ----
+# ---- what doxygen gets to see of a file ----
 
 
 def filter_header(text):
@@ -72,10 +72,18 @@ def filter_page(text, path):
     return "\n".join(texts) + "\n"
 
 
-def filter_file(name):
-    path = Path(os.path.relpath(name, ROOT))
-    text = (ROOT / path).read_text(encoding="utf-8")
-    sys.stdout.write(filter_header(text) if path.suffix == ".hpp" else filter_page(text, path))
+def prepare(folder):
+    """A copy of what doxygen reads, as it is to see it."""
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/**/*"), *ROOT.glob("include/**/*.hpp")]:
+        if not path.is_file():
+            continue
+        path, copy = path.relative_to(ROOT), Path(folder, path.relative_to(ROOT))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix not in (".hpp", ".md"):
+            copy.write_bytes((ROOT / path).read_bytes())
+            continue
+        text = (ROOT / path).read_text(encoding="utf-8")
+        copy.write_text(filter_header(text) if path.suffix == ".hpp" else filter_page(text, path), encoding="utf-8")
 
 
 # ---- public symbols ----
@@ -258,7 +266,7 @@ def search(site, lunr):
     for path in sorted(site.glob("*.html")):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("<!-- end header part -->", field + "<!-- end header part -->", 1), encoding="utf-8")
-        if re.search(r"_source|-members|^(dir_|usergroup|find|annotated|hierarchy|files|namespaces?|concepts|pages)\b", path.stem):
+        if re.search(r"_source$|-members$|^(dir_|usergroup)|^(find|annotated|hierarchy|files|namespaces|concepts|pages)$", path.stem):
             continue
         name = re.search(r"<title>(?:CacheFlight: )?(.*?)</title>", text)[1]
         name = html.unescape(re.sub(r"^cacheflight::|( Class| Struct)? (Template )?Reference$", "", name))
@@ -334,8 +342,8 @@ def compile_times(rounds):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    if command == "filter":
-        filter_file(*arguments)
+    if command == "prepare":
+        prepare(*arguments)
     elif command == "symbols":
         sys.exit(not symbols(*arguments))
     elif command == "links":

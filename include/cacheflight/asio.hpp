@@ -118,7 +118,9 @@ template <class Context, class F>
 ///
 /// If `executor` refuses `f`, what it throws is thrown; if it drops `f` (a pool that was stopped and is
 /// destroyed), it is `abandoned_error`. A pool that was merely stopped answers nobody. A coroutine whose
-/// executor refuses it is tried again from `executor`'s thread, which waits there.
+/// executor refuses it is tried again from `executor`'s thread, which waits there; one whose strand refuses
+/// it, once it has come to its context, is tried there once more, and then destroyed, with `std::bad_alloc`
+/// out of the context's `run`.
 ///
 /// Use this instead of `co_await co_spawn(pool, ...)`, which ends the program on Boost 1.81 when it is
 /// cancelled, and of `post(bind_executor(pool, ...))`, after which the coroutine runs beside its own

@@ -47,8 +47,8 @@
 namespace cacheflight::inline v1 {
 namespace detail::blocking_front {
 
-/// Where a thread sleeps, once. It may be destroyed as soon as `sleep` has returned: who wakes is through
-/// with it when it has given back the lock, which the sleeper takes. Not one for each thread: a thread-local
+/// Where a thread sleeps, once. It may be destroyed as soon as `sleep` has returned: who wakes does not
+/// touch it after unlocking, and the sleeper locks after that. Not one for each thread: a thread-local
 /// that is destroyed takes memory that nobody can be told is missing, and is gone when other thread-locals
 /// are destroyed (rule 38).
 class parker {

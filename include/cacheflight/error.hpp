@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// The errors of the library.
+
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/type_identity.hpp>
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// What `options::on_event` is told.
+
 #include <cacheflight/detail/key.hpp>
 
 #include <any>

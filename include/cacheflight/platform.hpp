@@ -201,8 +201,8 @@ class thread_driver {
   static constexpr std::chrono::milliseconds patience{1};
   static constexpr std::chrono::seconds idle_for{1};
 
-  /// One that is `detached` ends unseen; each of the others joins the one that has ended before, and the last
-  /// is joined by `close`: the thread that keeps time waits for none, whose thread-locals may be the user's.
+  /// A helper that ends joins the one that has ended before it; `close` joins the last, and what is `detached`
+  /// nobody. The thread that keeps time joins none: helpers may run destructors of the user's thread-locals.
   struct helper {
     std::thread thread;
     std::thread::id id;  // its own, once it has begun

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-/// Stands-in for keys in logs, traces and pages: `cacheflight::redactor`. Needs OpenSSL's libcrypto: link
+/// Stand-ins for keys in logs, traces and pages: `cacheflight::redactor`. Needs OpenSSL's libcrypto: link
 /// `cacheflight::redact`.
 
 #include <openssl/core_names.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// A stop request for tasks that compute: a flag to ask for it.
+
 #include <stop_token>
 #include <utility>
 

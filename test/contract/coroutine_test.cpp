@@ -671,6 +671,10 @@ TEST(R09, sender_that_completes_with_stopped_unasked_abandons_its_flight) {
   EXPECT_TRUE(is<cacheflight::abandoned_error>(a.error));
 }
 
+// What takes awaitables by value, such as folly's collectAll, demands it.
+using lazy_run = decltype(std::declval<cacheflight::group&>().run("k", std::declval<lazy<int> (&)()>()));
+static_assert(std::is_nothrow_move_constructible_v<lazy_run>);
+
 static_assert(std::is_same_v<
               decltype(std::declval<manual_group&>().run("k", sending_task<answer>, task_ptr(),
                                                          std::declval<sentinel>()))::completion_signatures,

@@ -134,8 +134,8 @@ class Documentation:
             sys.exit(f"the program should print\n{parts['output', 'a-whole-example']}and printed\n{printed}")
 
     def curl(self, commands, _page):
-        """The server is started as `scripts/demo --serve` does, on a free port."""
-        with subprocess.Popen([self.server, "--port", "0"], cwd=self.scratch, text=True, stdout=subprocess.PIPE) as server:
+        """The server is started as `scripts/demo --serve` does, on a free port; slower, for a busy machine's curls."""
+        with subprocess.Popen([self.server, "--port", "0", "--db-latency-ms", "4000"], cwd=self.scratch, text=True, stdout=subprocess.PIPE) as server:
             try:
                 for line in server.stdout:
                     if listening := re.match(r"listening on (http://\S+:\d+)", line):

@@ -77,6 +77,22 @@ class cancellation_registration {
 };
 }  // namespace cppcoro
 
+namespace folly {
+using CancellationToken = cppcoro::cancellation_token;
+using CancellationCallback = cppcoro::cancellation_registration;
+namespace coro {
+template <class T>
+using Task = cacheflight_test::lazy<T>;
+struct current_token {
+  CancellationToken token;
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  CancellationToken await_resume() const noexcept { return token; }
+};
+current_token co_current_cancellation_token;
+}  // namespace coro
+}  // namespace folly
+
 namespace async_simple {
 enum SignalType : std::uint64_t { Terminate = 1 };
 struct Signal {};
@@ -128,6 +144,7 @@ cppcoro::task<std::string> fetch_page() {
 #include "libraries/where-a-coroutine-goes-on.inc"
 #include "libraries/cancellation-of-others-kinds.inc"
 #include "libraries/cancellation-of-others-kinds-2.inc"
+#include "libraries/cancellation-of-others-kinds-3.inc"
 
 struct waits {
   std::coroutine_handle<>* at;
@@ -171,6 +188,25 @@ cacheflight_test::eager load_one(cacheflight::group& flights, std::stop_token st
   } catch (cacheflight::caller_stopped_error const&) {
     ++left;
   }
+}
+cacheflight_test::eager load_as_folly(cacheflight::group& flights, int& loaded, int& left) {
+  try {
+    std::string const page = co_await load_page(flights);
+    loaded += page == "page";
+  } catch (cacheflight::caller_stopped_error const&) {
+    ++left;
+  }
+}
+TEST(docs_libraries, cancellation_of_follys_kind) {
+  cacheflight::group flights;
+  int loaded = 0, left = 0;
+  std::stop_source stop;
+  folly::coro::co_current_cancellation_token = {{stop.get_token()}};
+  load_as_folly(flights, loaded, left);
+  EXPECT_EQ(loaded, 1);
+  stop.request_stop();
+  load_as_folly(flights, loaded, left);
+  EXPECT_EQ(left, 1);
 }
 TEST(docs_libraries, cancellation_of_others_kinds) {
   cacheflight::group flights;

@@ -18,7 +18,7 @@ WORDS = {
     "shutdown": "shutdown.html",
     "stale": "cache.html",
     "redis": "cache.html",
-    "wait_timeout": "deadlines.html",
+    "wait_timeout": "classcacheflight_1_1run__options.html",
     "blocks the event loop": "where-not-to-block.html",
     "postgres cancel": "databases.html",
 }

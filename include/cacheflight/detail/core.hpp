@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The core: every decision about a flight is made here, under its shard's lock, and nowhere else. Fronts
-// interpret the answers. This file has what fronts and the group call; its parts are
-//   core/steps.hpp        what happens under the lock: join, close, doom, depart, release
-//   core/telling.hpp      what follows outside of it: turns, last events, stop requests, references
-//   core/timekeeping.hpp  the same on the thread that keeps time, and on helpers
-//   core/outcall.hpp      calls of user code that are under way
-//   flight.hpp            what is kept: waiters, flights, shards
+// The core: every decision about a flight is made here and in these parts, under its shard's lock, and
+// nowhere else. Fronts interpret the answers. This file has what fronts and the group call.
 //
-//   enter    join the flight of a key, or lead a new one          rules 1, 2, 8, 21
+//   enter    join the flight of a key, or lead a new one          rules 1, 2, 8, 21, 31
 //   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
 //   leave    one waiter goes, the rest stay                       rules 11, 12
-//   doom     cancel(key), clear(), the last waiter left           rules 12, 13
-//   expire   a deadline passed                                    rules 17, 18
+//   cancel   a key, or all of them (clear)                        rules 13, 30
+//   deliver  events, and the books                                rules 22 to 26
 //
-// A flight is in one of four states, made of two facts:
+// Its parts:
+//   core/steps.hpp        under the lock: join, close, doom, depart, release       rules 2 to 4, 12, 13
+//   core/telling.hpp      then outside of it: turns, last events, stop requests    rules 10, 16, 26, 35
+//   core/timekeeping.hpp  deadlines that pass, refusals, jobs for helper threads   rules 17, 18, 33
+//   core/outcall.hpp      calls of user code that are under way                    rule 40
+//   flight.hpp            what is kept: waiters, flights, shards
+//
+// A flight is in one of three states, made of two facts:
 //
 //                  task may still run          task has unwound
 //   why == open    joinable                    (never)
@@ -30,14 +32,14 @@
 // releases only prompt waiters. What else there is to tell is left in the shard, in the step in which the
 // flight ends, as jobs for helper threads (`run_job`).
 //
-// Locks: one mutex per shard, a leaf. User code never runs under it, with rule 5's exceptions (hash,
-// equality).
+// Locks: one mutex per shard, a leaf. User code never runs under it, with the exceptions that rule 5 names
+// (hash, equality); so any of it may call the group, from any thread (rule 27).
 //
 // References to a flight: one while it is open (then held by who releases its waiters), one for the task
 // until it has unwound, and one for each waiter once the flight has closed or the waiter has left it; a
 // waiter queued in an open flight needs none. A waiter may take over the reference of one that had its turn
-// before, on the same thread. Shards hold the core as long as they have flights, but for those of which
-// nothing needs the shard any more: see `release_sole`.
+// before, on the same thread. A shard keeps the core while it has flights; those that do not need it any more
+// do not count, see `release_sole`.
 //
 // A waiter is a node that lives with the caller, in one of these places, changed under the shard's lock:
 //   queued     in its flight's list
@@ -139,7 +141,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   // ---- transitions ----------------------------------------------------------------------------------------
 
-  /// A flight that was built and is not visible to others: if it is not admitted, it is destroyed.
+  /// A flight that was built and is not visible to others: if it is not admitted, it is destroyed (rule 31).
   class unseen_flight {
    public:
     unseen_flight() = default;
@@ -694,6 +696,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     if (when != (time_point::max)()) driver_.arm(when);
   }
 
+  /// The last event of a flight, by its cause and not by the exception's type (rules 19 and 22).
   void deliver_last(flight_type& f, outcall& delivery) noexcept {
     auto const end = [&](event_type type, std::exception_ptr const& error) {
       deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));

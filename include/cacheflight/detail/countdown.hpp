@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Tells when all that began has ended, once no more can begin; beginning costs nothing.
+
 #include <atomic>
 #include <cstdint>
 
 namespace cacheflight::inline v1::detail {
 
-/// Counts what ends, until no more can begin and all has ended. What begins is counted by its owner, under a
-/// lock, where it costs no atomic operation.
+/// Only ends are counted here. What begins is counted by its owner, under a lock, where it costs no atomic
+/// operation, and told by `close`.
 class countdown {
  public:
   /// Nothing begins any more; so many did. Once. True: nothing is under way.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// The deadlines of one shard, the earliest on top (rules 18 and 20).
+
 #include <cacheflight/detail/retired.hpp>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Functions whose header was not included: calling them names it. "Not a member of cacheflight" would not.
+// If a header was forgotten, a call of its function is an error that names the header.
 
 namespace cacheflight::inline v1 {
 

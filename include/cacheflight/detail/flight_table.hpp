@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// The joinable flights of one shard, by key.
+
 #include <cacheflight/detail/retired.hpp>
 
 #include <atomic>

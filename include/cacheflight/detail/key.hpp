@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Keys without their type, for events and errors, whose texts never contain them (rule 32): one that is
+// borrowed, one that is owned.
+
 #include <cacheflight/detail/language.hpp>
 #include <cacheflight/detail/type_identity.hpp>
 

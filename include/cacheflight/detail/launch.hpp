@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Who settles a flight whose task was handed to an executor.
+
 #include <atomic>
 #include <utility>
 

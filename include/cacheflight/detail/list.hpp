@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// A list whose nodes belong to their owners.
+
 namespace cacheflight::inline v1::detail {
 
 /// A place in a circular list whose nodes live with their owners. A node can be unlinked without knowing the

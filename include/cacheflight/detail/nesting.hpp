@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Scopes that the code inside of them finds, on threads with more than one stack: the turns of rule 42.
+
 #include <cacheflight/detail/process.hpp>
 
 #include <atomic>
@@ -64,11 +66,11 @@ struct thread_stack {
 /// without being given it: `T::around()`.
 ///
 /// A thread can have several stacks: fibers. One may be suspended inside such a scope while its thread runs
-/// other code for any time, and may be continued by another thread. Then what the variable says is not around
-/// the code that asks, is under way on another thread, or is gone. So it is believed by code that is deeper
-/// on the same stack, and by no other: both are on the thread's own stack, where scopes end in order; or they
-/// are so near to each other that a fiber would have to be suspended with less than that left of its stack
-/// for them not to be on one. Who is not believed finds none, which must be safe.
+/// other code for any time, and may be continued by another thread. Then the variable can point to a scope on
+/// another stack, on another thread, or to one that has ended. So it is believed only by code that is deeper
+/// on the same stack: both are on the thread's own, where scopes end in order; or they are so near to each
+/// other that a fiber would have to be suspended with less than that left of its stack for them not to be on
+/// one. Code that does not believe it finds none, which must be safe.
 template <class T>
 class nesting {
  public:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// How the library starts a thread of its own (rule 38).
+
 #include <thread>
 #include <utility>
 

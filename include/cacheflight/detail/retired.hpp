@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Allocating runs the program's new-handler, and freeing may run code of its own, too: neither happens under
+// a lock of ours (rule 41). Memory is allocated before the lock is taken, and freed after it is released.
+
 #include <cacheflight/detail/language.hpp>
 
 #include <cstddef>
 #include <memory>
 #include <new>
 #include <utility>
-
-// Allocating runs the program's new-handler, and freeing may run code of its own, too: neither happens under
-// a lock of ours (rule 41). What a container needs more is got before, what it needs no more is freed
-// afterwards.
 
 namespace cacheflight::inline v1::detail {
 
@@ -39,7 +38,7 @@ class storage {
   std::size_t count_ = 0;
 };
 
-/// What is at least as large goes as soon as nothing is in it; what is smaller, with the next that comes.
+/// A block of this size or more is freed when it becomes empty; a smaller one, when the next call comes.
 /// glibc merges all its small free blocks when one of 64 KiB comes back, unless it had got that from the
 /// system for itself, as it does from this size on; so a burst of 100,000 keys would pay for what it has left
 /// behind while its last callers wait.

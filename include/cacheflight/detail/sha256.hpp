@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// SHA-256, for names of types that two libraries agree on. Nothing here is about secrets.
+
 #include <array>
 #include <bit>
 #include <cstddef>

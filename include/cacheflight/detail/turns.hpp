@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Callers that go on on whatever thread releases them, one after the other (rule 42).
+
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/nesting.hpp>
 #include <cacheflight/detail/process.hpp>
@@ -15,8 +17,8 @@ namespace cacheflight::inline v1::detail {
 /// scheduler).
 ///
 /// Turns taken inside a turn are queued, and taken by the outermost one of the stack: a chain of flights that
-/// end each other, or any number of waiters, does not grow it (rule 42). They wait for a turn only if they
-/// were released inside of it: not behind a fiber that is suspended in one.
+/// end each other, or any number of waiters, does not grow it (rule 42). A turn waits only for
+/// one that is under way below it on the same stack, never for a fiber that is suspended.
 template <class P>
 class inline_caller : public waiter<P> {
  protected:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Whether a handler has caught a forced unwinding, and no exception (rule 39).
+
 #include <string_view>
 #include <typeinfo>
 
@@ -10,7 +12,7 @@
 
 namespace cacheflight::inline v1::detail {
 
-/// In a handler: whether what it caught is a stack that is being unwound and no exception (rule 39). It must
+/// In a handler: whether it caught a forced unwinding, and no exception (rule 39). That must
 /// go on (`throw;`), and belongs to this stack alone: whoever keeps it, or throws it elsewhere, breaks the
 /// program.
 ///

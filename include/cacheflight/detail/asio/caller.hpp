@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A caller.
+// What all callers of this front have in common: they leave, park on a context, and read the outcome.
 
 #include <cacheflight/detail/asio/context.hpp>
 #include <cacheflight/detail/asio/turn.hpp>

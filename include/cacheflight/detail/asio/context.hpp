@@ -104,7 +104,7 @@ class context_guard final : public pinned {
     drop();
   }
 
-  /// Unparks, and does `f()` before the context can go on going.
+  /// Unparks, and does `f()` before the context can go on with its shutdown.
   template <class F>
   void unpark(parked& waiter, F&& f) noexcept {
     std::scoped_lock lock(mutex_);

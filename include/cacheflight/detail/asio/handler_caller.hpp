@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A caller with a completion handler.
+// A caller with a completion handler, on the executor of its operation.
 
 #include <cacheflight/detail/asio/caller.hpp>
 #include <cacheflight/detail/task.hpp>

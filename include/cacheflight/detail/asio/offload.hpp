@@ -38,7 +38,7 @@ inline constexpr bool is_awaitable<net::awaitable<T, Executor>> = true;
 ///
 /// Three meet here, on three threads: the executor that has the function, the coroutine's context, which may
 /// go, and a cancellation, which only sets a flag. Nothing of the coroutine's is used by a thread that has
-/// not pinned its context.
+/// not pinned its context (rules 44 and 45).
 template <class Task, class Executor>
 class offloaded final : public std::enable_shared_from_this<offloaded<Task, Executor>>,
                         public turn_taker<offloaded<Task, Executor>>,

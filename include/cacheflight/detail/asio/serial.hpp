@@ -110,7 +110,7 @@ struct own_executor<net::any_io_executor> {
   }
 };
 
-/// Where a task runs.
+/// Where a task runs, and is asked to stop (rule 45).
 template <class Executor>
 struct serialized {
   Executor executor;    ///< `ex`, or a strand on it.

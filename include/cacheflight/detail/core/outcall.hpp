@@ -74,8 +74,8 @@ class outcall : public list_node {
   core<P>* kept_ = nullptr;
 };
 
-/// Room for an outcall, where it is known otherwise whether there is one: an optional's flag would cost every
-/// call without events.
+/// Room for an outcall. The code around it knows whether there is one: an optional would cost calls without
+/// events.
 template <class P>
 union outcall_room {
   outcall_room() noexcept {}

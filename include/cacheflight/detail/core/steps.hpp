@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The steps that flights and waiters take under their shard's lock. Only `join` and `close` change the
-// table's books, and each step leaves them balanced. No user code runs here.
+// The steps that flights and waiters take under their shard's lock. No user code runs here.
 
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/flight.hpp>
@@ -131,10 +130,10 @@ struct steps {
   }
 
   /// Releases the only waiter of a flight to which nobody else has a reference; the settler gives back its
-  /// two in the same step, and the flight may be gone. In the section that has closed it only: later the
-  /// group may have let go, and the flight would take the lock along. If the waiter lets go nothing of the
-  /// flight needs the shard afterwards: so its end need not be counted, which would be an atomic step. (The
-  /// group is there: with it every open flight goes.)
+  /// two in the same step, and the flight may be gone. Only while the lock that closed the flight is held:
+  /// later it could be the last that keeps the core, and would destroy the lock. If the waiter lets go
+  /// nothing of the flight needs the shard afterwards: so its end need not be counted, which would be an
+  /// atomic step. (The group is there: with it every open flight goes.)
   static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
     f.references_.store(1, std::memory_order_release);
     if (lets_go || f.queue_.front().lets_go_) {

@@ -62,7 +62,11 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
         task_(std::move(t)),
         stage_(std::move(o)),
         scheduler_(std::move(s)) {}
-  operation(operation&& o)
+  operation(operation&& o) noexcept((std::is_nothrow_move_constructible_v<K> &&
+                                     std::is_nothrow_move_constructible_v<Options> &&
+                                     std::is_nothrow_move_constructible_v<Task> &&
+                                     std::is_nothrow_copy_constructible_v<Scheduler> &&
+                                     std::is_nothrow_move_constructible_v<Scheduler>))
       : operation(o.flights_, std::move(o.key_), std::move(o.stage_.options()), std::move(o.task_),
                   o.scheduler_) {}
   operation& operator=(operation&&) = delete;

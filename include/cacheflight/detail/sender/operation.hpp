@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// A receiver that waits: what `run` returns, and what that makes of a receiver.
+// What `run` returns, which is a sender, and the operation that waits once it is connected and started.
 
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/sender/execution.hpp>
