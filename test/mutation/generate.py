@@ -20,6 +20,7 @@ import seeded
 FILES = [
     "detail/core.hpp",
     "detail/core/outcall.hpp",
+    "detail/core/shard.hpp",
     "detail/core/steps.hpp",
     "detail/core/telling.hpp",
     "detail/core/timekeeping.hpp",
@@ -34,6 +35,7 @@ FILES = [
     "detail/type_identity.hpp",
     "platform.hpp",
     "group.hpp",
+    "statistics.hpp",
 ]
 # Seeded bugs only.
 NOT_MUTATED = ["detail/work.hpp"]

@@ -15,7 +15,7 @@
 //   core/telling.hpp      then outside of it: turns, last events, stop requests    rules 10, 16, 26, 35
 //   core/timekeeping.hpp  deadlines that pass, refusals, jobs for helper threads   rules 17, 18, 33
 //   core/outcall.hpp      calls of user code that are under way                    rule 40
-//   flight.hpp            what is kept: waiters, flights, shards
+//   core/shard.hpp        one part of the table, with its lock; flight.hpp: waiters and flights
 //
 // A flight is in one of three states, made of two facts:
 //
@@ -51,6 +51,7 @@
 // that many waiters do not cost a lock each.
 
 #include <cacheflight/detail/core/outcall.hpp>
+#include <cacheflight/detail/core/shard.hpp>
 #include <cacheflight/detail/core/steps.hpp>
 #include <cacheflight/detail/core/telling.hpp>
 #include <cacheflight/detail/core/timekeeping.hpp>
@@ -62,6 +63,7 @@
 #include <cacheflight/error.hpp>
 #include <cacheflight/options.hpp>
 #include <cacheflight/platform.hpp>
+#include <cacheflight/statistics.hpp>
 
 #include <any>
 #include <atomic>

@@ -3,7 +3,7 @@
 
 // The calls of user code that are under way (rule 40).
 
-#include <cacheflight/detail/flight.hpp>
+#include <cacheflight/detail/core/shard.hpp>
 #include <cacheflight/detail/list.hpp>
 
 #include <mutex>

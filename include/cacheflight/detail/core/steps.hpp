@@ -4,6 +4,7 @@
 // The steps that flights and waiters take under their shard's lock. No user code runs here.
 
 #include <cacheflight/detail/core/outcall.hpp>
+#include <cacheflight/detail/core/shard.hpp>
 #include <cacheflight/detail/flight.hpp>
 #include <cacheflight/platform.hpp>
 

@@ -5,6 +5,7 @@
 // given back.
 
 #include <cacheflight/detail/core/outcall.hpp>
+#include <cacheflight/detail/core/shard.hpp>
 #include <cacheflight/detail/core/steps.hpp>
 #include <cacheflight/detail/flight.hpp>
 

@@ -5,6 +5,7 @@
 // may run (rule 33).
 
 #include <cacheflight/detail/core/outcall.hpp>
+#include <cacheflight/detail/core/shard.hpp>
 #include <cacheflight/detail/core/telling.hpp>
 #include <cacheflight/detail/flight.hpp>
 
