@@ -90,32 +90,23 @@ class batch {
       if (c && of->more() && !post(of)) of->strand();
       for (; c; c = of->next()) c->take_turn();
     }
-  };
-  /// The same for a strand, on its inner executor; see `with_strand`.
-  template <class Strand>
-  struct turns_on {
-    reference of;
-    Strand where;
-    void operator()() const {
-      submission now(of.get());
-      try {
-        net::dispatch(where, turns{another(of)});
-      } catch (...) {
+
+    struct attempt_type {
+      reference of;
+      submission now{of.get()};
+      void refused() {
         if (now.taken) throw;
         now.end();
         of->strand();
       }
-    }
+    };
+    [[nodiscard]] attempt_type attempt() const noexcept { return {another(of)}; }
   };
 
   /// False: refused.
   [[nodiscard]] static bool post(reference const& whole) noexcept {
     try {
-      asio_front::with_strand(whole->executor_, [&]<class Found>(Found const& found) {
-        if constexpr (is_strand<Found>)
-          net::post(found.get_inner_executor(), turns_on<Found>{another(whole), found});
-        else net::post(found, turns{another(whole)});
-      });
+      asio_front::post_by_strand(whole->executor_, turns{another(whole)});
       return true;
     } catch (...) {
       return false;

@@ -22,7 +22,6 @@
 #include <optional>
 #include <stop_token>
 #include <thread>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -62,10 +61,7 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   /// Gives the function to `ex`; throws if that refuses.
   template <class To>
   static void send(reference const& self, To const& ex) {
-    asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
-      if constexpr (is_strand<Found>) net::post(found.get_inner_executor(), errand<Found>(self, found));
-      else net::post(found, errand<>(self));
-    });
+    asio_front::post_by_strand(ex, errand(self));
   }
 
   [[nodiscard]] bool is_through() const noexcept {
@@ -122,11 +118,10 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   /// `through`: so is the function; whoever comes second, function or coroutine, has the coroutine go on.
   enum class state : unsigned char { under_way, awaited, through, gone };
 
-  /// The function on its way; to a strand as `with_strand` says.
-  template <class... Strand>
+  /// The function on its way.
   class errand {
    public:
-    explicit errand(reference self, Strand const&... strand) : self_(std::move(self)), strand_(strand...) {}
+    explicit errand(reference self) noexcept : self_(std::move(self)) {}
     errand(errand&&) noexcept = default;
     errand& operator=(errand&&) = delete;
     ~errand() {
@@ -134,21 +129,18 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
     }
     void operator()() {
       reference const mine = std::move(self_);
-      if (!mine) return;
-      if constexpr (sizeof...(Strand) == 0) {
-        run(mine);
-      } else {
-        try {
-          net::dispatch(std::get<0>(strand_), errand<>(mine));
-        } catch (...) {
-          if (unwinding()) throw;  // otherwise the strand's refusal: the function was dropped
-        }
-      }
+      if (mine) run(mine);
     }
+
+    struct attempt_type {
+      void refused() const {
+        if (unwinding()) throw;  // otherwise the strand's refusal: the function was dropped
+      }
+    };
+    [[nodiscard]] attempt_type attempt() const noexcept { return {}; }
 
    private:
     reference self_;
-    [[no_unique_address]] std::tuple<Strand...> strand_;
   };
 
   struct canceller {

@@ -35,6 +35,33 @@ auto with_strand(Executor const& ex, F&& f) {
   return f(ex);
 }
 
+/// A function on its way to a strand, in its inner executor's queue. `F` has `attempt()`: an object that is made
+/// before the strand is given the function, and whose `refused()` is called in the handler of what that threw.
+/// It throws that on if it is the function's own.
+template <class Strand, class F>
+struct on_its_way {
+  Strand strand;
+  F f;
+  void operator()() {
+    auto attempt = f.attempt();
+    try {
+      net::dispatch(strand, std::move(f));
+    } catch (...) {
+      attempt.refused();
+    }
+  }
+};
+
+/// Posts `f` to `ex`; as said above if that is a strand. Throws what refuses it, which has then destroyed it.
+template <class Executor, class F>
+void post_by_strand(Executor const& ex, F f) {
+  asio_front::with_strand(ex, [&]<class Found>(Found const& found) {
+    if constexpr (is_strand<Found>)
+      net::post(found.get_inner_executor(), on_its_way<Found, F>{found, std::move(f)});
+    else net::post(found, std::move(f));
+  });
+}
+
 /// Whether this is a thread of `ex`'s context, as far as can be told: what is dispatched runs at once.
 template <class Executor>
 [[nodiscard]] bool runs_here(Executor const& ex) noexcept {

@@ -107,12 +107,7 @@ class task_flight final : public keyed_flight<P, Key> {
     bool asked = true;
     if (place_->serial || Task::takes_token) {
       try {
-        asio_front::with_strand(place_->executor, [&]<class Found>(Found const& ex) {
-          stopper stop{referred(), place_->serial};
-          if constexpr (is_strand<Found>)
-            net::post(ex.get_inner_executor(), stop_on<Found>{ex, std::move(stop)});
-          else net::post(ex, std::move(stop));
-        });
+        asio_front::post_by_strand(place_->executor, stopper{referred(), place_->serial});
       } catch (...) {
         asked = false;
       }
@@ -153,25 +148,18 @@ class task_flight final : public keyed_flight<P, Key> {
       if (serial) flight->signal_.emit(net::cancellation_type::all);
     }
 #pragma pop_macro("emit")
-  };
 
-  /// See `with_strand`.
-  template <class Strand>
-  struct stop_on {
-    Strand strand;
-    stopper stop;
-    void operator()() {
-      auto to = stop.flight->referred();
-      try {
-        net::dispatch(strand, std::move(stop));
-      } catch (...) {
-        if (to->asked_.load(std::memory_order_relaxed)) throw;  // a cancellation handler's, not the strand's
-        core_type::stop_refused(*to.release());
+    struct attempt_type {
+      flight_reference flight;
+      void refused() {
+        if (flight->asked_.load(std::memory_order_relaxed)) throw;  // a cancellation handler's
+        core_type::stop_refused(*flight.release());
       }
-    }
+    };
+    [[nodiscard]] attempt_type attempt() const noexcept { return {flight->referred()}; }
   };
 
-  /// The task on its way to a strand, which must not get stuck; see `with_strand`. One of its own can, too:
+  /// The task on its way to a strand, which must not get stuck; see `post_by_strand`. One of its own can, too:
   /// in a context that is going, what is in a strand's queue is never destroyed.
   struct launching {
     explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
@@ -209,17 +197,15 @@ class task_flight final : public keyed_flight<P, Key> {
     std::optional<net::awaitable<void, Executor>> body;
     std::atomic<bool> taken{false};
   };
-  template <class Strand>
-  struct start_on {
-    Strand strand;
+  struct starter {
     std::shared_ptr<launching> task;
-    void operator()() {
-      try {
-        net::dispatch(strand, [own = task] { own->go(); });
-      } catch (...) {
-        task->refuse(std::current_exception());
-      }
-    }
+    void operator()() const noexcept { task->go(); }
+
+    struct attempt_type {
+      std::shared_ptr<launching> task;
+      void refused() const noexcept { task->refuse(std::current_exception()); }
+    };
+    [[nodiscard]] attempt_type attempt() const noexcept { return {task}; }
   };
   /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the
   /// task here.
@@ -227,11 +213,11 @@ class task_flight final : public keyed_flight<P, Key> {
   [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
       if (found.running_in_this_thread() || asio_front::runs_here(found.get_inner_executor())) return false;
-      auto on_its_way = detail::make_shared_recycled<launching>(this);
+      auto task = detail::make_shared_recycled<launching>(this);
       try {
-        net::post(found.get_inner_executor(), start_on<Found>{found, on_its_way});
+        asio_front::post_by_strand(found, starter{task});
       } catch (...) {
-        on_its_way->refuse(std::current_exception());
+        task->refuse(std::current_exception());
       }
       return true;
     } else {
