@@ -4,11 +4,10 @@
 // A caller that is a coroutine: `run`.
 
 #include <cacheflight/detail/asio/batch.hpp>
+#include <cacheflight/detail/asio/suspended_handler.hpp>
 #include <cacheflight/detail/asio/task_flight.hpp>
 
-#include <cstddef>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
@@ -25,17 +24,7 @@ class coroutine_caller final : public caller<P> {
 
   template <class Handler>
   void suspend_with(Handler&& handler) noexcept {
-    using stored = std::decay_t<Handler>;
-    static_assert(sizeof(stored) <= sizeof(storage_) && alignof(stored) <= alignof(std::max_align_t));
-    static_assert(std::is_nothrow_move_constructible_v<stored> || sizeof(stored) <= sizeof(storage_));
-    auto* const at = ::new (static_cast<void*>(storage_)) stored(std::forward<Handler>(handler));
-    resume_ = [](void* from, bool call) {
-      auto* const source = static_cast<stored*>(from);
-      stored taken(std::move(*source));
-      source->~stored();
-      if (call) std::move(taken)();  // the caller may be gone from here on
-    };
-    this->suspend(net::get_associated_cancellation_slot(*at));
+    this->suspend(net::get_associated_cancellation_slot(handler_.keep(std::forward<Handler>(handler))));
   }
 
   using caller<P>::outcome;
@@ -55,17 +44,16 @@ class coroutine_caller final : public caller<P> {
   }
   void take_turn() override {
     this->unpark();
-    std::exchange(resume_, nullptr)(storage_, true);
+    handler_.call();
   }
   void vanish() noexcept override {
     this->unwatch();
     this->unpark();
-    if (resume_) std::exchange(resume_, nullptr)(storage_, false);
+    handler_.drop();
   }
 
   Executor executor_;
-  void (*resume_)(void*, bool) = nullptr;
-  alignas(std::max_align_t) std::byte storage_[64];
+  suspended_handler handler_;
 };
 
 /// What `run` awaits. An asynchronous operation rather than an awaiter, because that is what every version of

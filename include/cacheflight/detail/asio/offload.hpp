@@ -4,6 +4,7 @@
 // A plain function on an executor of its own, and the coroutine that waits for it.
 
 #include <cacheflight/detail/asio/context.hpp>
+#include <cacheflight/detail/asio/suspended_handler.hpp>
 #include <cacheflight/detail/asio/turn.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/recycling.hpp>
@@ -14,7 +15,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstddef>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -71,17 +71,9 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   /// The coroutine, on its own executor. It may be resumed inside of this, and elsewhere before this returns.
   template <class Handler>
   static void suspend(reference self, Executor const& ex, Handler&& handler) {
-    using stored = std::decay_t<Handler>;
-    static_assert(sizeof(stored) <= sizeof(storage_) && alignof(stored) <= alignof(std::max_align_t));
-    auto* const at = ::new (static_cast<void*>(self->storage_)) stored(std::forward<Handler>(handler));
-    self->resume_ = [](void* from, bool call) {
-      auto* const source = static_cast<stored*>(from);
-      stored taken(std::move(*source));
-      source->~stored();
-      if (call) std::move(taken)();
-    };
+    auto const& kept = self->handler_.keep(std::forward<Handler>(handler));
     self->executor_.emplace(ex);
-    if (auto slot = net::get_associated_cancellation_slot(*at); slot.is_connected()) {
+    if (auto slot = net::get_associated_cancellation_slot(kept); slot.is_connected()) {
       try {
         slot.template emplace<canceller>(self);
       } catch (...) {
@@ -215,14 +207,14 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   /// On the coroutine's executor.
   void take_turn() {
     leave();
-    std::exchange(resume_, nullptr)(storage_, true);
+    handler_.call();
   }
 
   /// The coroutine is destroyed, and nobody waits.
   void vanish() noexcept {
     ask();
     leave();
-    if (resume_) std::exchange(resume_, nullptr)(storage_, false);
+    handler_.drop();
   }
 
   /// Gives up what belongs to the context.
@@ -251,8 +243,7 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   struct nothing {};
   std::optional<std::conditional_t<std::is_void_v<result>, nothing, result>> value_;
   std::optional<Executor> executor_;  // while the coroutine is suspended
-  void (*resume_)(void*, bool) = nullptr;
-  alignas(std::max_align_t) std::byte storage_[64];
+  suspended_handler handler_;
 };
 
 /// What `offload` awaits.
