@@ -31,6 +31,8 @@ FILES = [
     "detail/list.hpp",
     "detail/launch.hpp",
     "detail/retired.hpp",
+    "detail/short_mutex.hpp",
+    "detail/thread_driver.hpp",
     "detail/turns.hpp",
     "detail/type_identity.hpp",
     "platform.hpp",

@@ -443,7 +443,7 @@ BUGS = [
         "a deadline that is armed while the thread looks is not seen until the next one",
         [
             (
-                "platform.hpp",
+                "detail/thread_driver.hpp",
                 "time_point next = work.run_due();",
                 "$OLD\n      if (BUG) wake_.store((time_point::max)(), std::memory_order_release);",
             )
@@ -785,7 +785,7 @@ BUGS = [
     Bug(
         "a_mutex_that_does_not_exclude",
         "two threads are in one critical section",
-        [("platform.hpp", "if («taken_.exchange(true, std::memory_order_acquire)») [[unlikely]]", "$OLD && !BUG")],
+        [("detail/short_mutex.hpp", "if («taken_.exchange(true, std::memory_order_acquire)») [[unlikely]]", "$OLD && !BUG")],
     ),
     Bug(
         "a_flight_is_never_freed",

@@ -8,10 +8,10 @@
 #include <cacheflight/detail/asio/turn.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/recycling.hpp>
+#include <cacheflight/detail/short_mutex.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/error.hpp>
-#include <cacheflight/platform.hpp>
 
 #include <atomic>
 #include <chrono>
