@@ -162,7 +162,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// made `w` a waiter, to be armed (unless it was in the same step) or left; `leads` has also given the
   /// caller the task's reference: `settle` must follow. The others have changed nothing but the books. Throws
   /// what `same`, `build`, memory for the deadlines and starting the driver throw, and has then changed
-  /// nothing.
+  /// nothing (rule 31).
   template <class Same, class Build>
   [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
     shard<P>& s = shards_[c.hash & (count_ - 1)];
@@ -294,9 +294,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     ask_to_stop(f);
   }
 
-  /// The task has unwound; gives back its reference. If the flight is doomed, value and exception are dropped
-  /// (rule 15). `own`: a waiter of the thread that settles, which will not be suspended, and which nobody
-  /// else can `leave`.
+  /// The task has unwound, which is told once (rule 9); gives back its reference. If the flight is doomed,
+  /// value and exception are dropped (rule 15). `own`: a waiter of the thread that settles, which will not be
+  /// suspended, and which nobody else can `leave`.
   static void settle(flight_type& f, cause why, std::shared_ptr<void const>&& value,
                      std::exception_ptr&& exception, waiter_type* own = nullptr) noexcept {
     if (why == cause::rejected && !exception)
@@ -431,7 +431,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
-  /// Dooms the flight for which `same(flight)` holds. Throws what `same` throws.
+  /// Dooms the flight for which `same(flight)` holds (rule 13). Throws what `same` throws.
   template <class Same>
   bool cancel(std::uint64_t hash, Same&& same) {
     shard<P>& s = shards_[hash & (count_ - 1)];
@@ -447,7 +447,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
-  /// Dooms every flight.
+  /// Dooms every flight (rule 13).
   void clear() noexcept {
     retain();  // a callback may destroy the group
     doom_all(false);
@@ -713,6 +713,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     delivery.end();
   }
 
+  /// What the callback throws is counted, and passes nobody (rule 25).
   void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters,
                std::chrono::nanoseconds duration, std::exception_ptr const& error,
                std::any const& metadata) noexcept {

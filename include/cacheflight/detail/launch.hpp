@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Who settles a flight whose task was handed to an executor.
+// Who settles a flight whose task was handed to an executor: one, once (rule 9).
 
 #include <atomic>
 #include <utility>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// What a caller that was released gets (rules 7 and 9), and gives back.
+
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/process.hpp>
 

@@ -89,7 +89,7 @@ class thread_driver {
   /// Takes the lock.
   void before_fork() noexcept { held_for_fork_ = std::unique_lock(mutex_); }
   /// Gives it back. `child`: in the new process, in which its threads are not; they are started again when
-  /// they are needed. Returns how many there were, each of which has retained the work.
+  /// they are needed. Returns, in the child, how many are not there, each of which has retained the work.
   std::size_t after_fork(bool child) noexcept {
     std::size_t threads = 0;
     if (child) {
@@ -112,9 +112,9 @@ class thread_driver {
     return threads;
   }
 
-  /// Nothing will be armed any more. Returns when the threads have ended, but for the helper that calls it,
-  /// if one does. If refused hand-overs are still to be tried again, they stay for those and end by
-  /// themselves.
+  /// The group is gone: no deadline will be armed any more. Returns when the threads have ended, but for the
+  /// helper that calls it, if one does. If refused hand-overs are still to be tried again, they stay for
+  /// those and end by themselves.
   void close() noexcept {
     std::unique_lock lock(mutex_);
     closed_ = true;
@@ -140,8 +140,9 @@ class thread_driver {
   static constexpr std::chrono::milliseconds patience{1};
   static constexpr std::chrono::seconds idle_for{1};
 
-  /// A helper that ends joins the one that has ended before it; `close` joins the last, and what is `detached`
-  /// nobody. The thread that keeps time joins none: helpers may run destructors of the user's thread-locals.
+  /// A helper that ends joins the one that has ended before it; `close` joins the last, one whose thread was
+  /// detached is joined by nobody. The thread that keeps time joins none: helpers may run destructors of the
+  /// user's thread-locals.
   struct helper {
     std::thread thread;
     std::thread::id id;  // its own, once it has begun
@@ -295,7 +296,10 @@ class thread_driver {
   helper* helpers_ = nullptr;
   std::unique_ptr<helper> ended_;
   std::size_t count_ = 0, idle_ = 0;
-  bool closed_ = false, lingers_ = false, done_ = false, left_ = false;
+  bool closed_ = false;   // no deadlines any more
+  bool lingers_ = false;  // refused hand-overs are still tried again
+  bool done_ = false;     // the thread that keeps time has ended, or is about to
+  bool left_ = false;     // `close` has returned: nobody joins any more
 };
 
 }  // namespace cacheflight::inline v1

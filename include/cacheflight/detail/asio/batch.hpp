@@ -17,8 +17,8 @@ namespace cacheflight::inline v1::detail::asio_front {
 template <class P, class Executor>
 class coroutine_caller;
 
-/// Released callers of one executor on their way to it, in one posted function object. Before that lets the
-/// first go on, it posts itself again for the others, so that one that throws, or blocks, keeps nobody
+/// Released callers of one executor on their way to it, in one posted function object. Before the object lets
+/// its first caller go on it posts a copy for the others, so that one that throws, or blocks, keeps nobody
 /// waiting; where the executor has several threads, they take turns from here side by side.
 template <class P, class Executor>
 class batch {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Strands: whether an executor is one, and how to reach it so that a refusal leaves it whole.
+// Strands: whether an executor is one, and how to reach it so that a refusal leaves it whole; and whether
+// posting to an executor runs code of Asio's only.
 
 #include <cacheflight/detail/asio/asio.hpp>
 
@@ -35,9 +36,9 @@ auto with_strand(Executor const& ex, F&& f) {
   return f(ex);
 }
 
-/// A function on its way to a strand, in its inner executor's queue. `F` has `attempt()`: an object that is made
-/// before the strand is given the function, and whose `refused()` is called in the handler of what that threw.
-/// It throws that on if it is the function's own.
+/// A function on its way to a strand, in its inner executor's queue. `F` has `attempt()`: an object that is
+/// made before the strand is given the function, and whose `refused()` is called in the handler of what that
+/// threw. It throws that on if it is the function's own.
 template <class Strand, class F>
 struct on_its_way {
   Strand strand;
@@ -141,7 +142,7 @@ struct own_executor<net::any_io_executor> {
 template <class Executor>
 struct serialized {
   Executor executor;    ///< `ex`, or a strand on it.
-  bool serial = false;  ///< Is one.
+  bool serial = false;  ///< `executor` is a strand.
 
   explicit serialized(Executor ex) : executor(std::move(ex)) {
     if constexpr (is_strand<Executor>) {

@@ -159,8 +159,8 @@ class task_flight final : public keyed_flight<P, Key> {
     [[nodiscard]] attempt_type attempt() const noexcept { return {flight->referred()}; }
   };
 
-  /// The task on its way to a strand, which must not get stuck; see `post_by_strand`. One of its own can, too:
-  /// in a context that is going, what is in a strand's queue is never destroyed.
+  /// The task on its way to a strand, which must not get stuck; see `with_strand`. A strand that we made is
+  /// no safer: in a context that is going, what is in a strand's queue is never destroyed.
   struct launching {
     explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
     launching(launching const&) = delete;

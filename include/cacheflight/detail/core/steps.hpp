@@ -144,7 +144,8 @@ struct steps {
     release_next(s, f, released);
   }
 
-  /// Releases waiters of a closed flight, at most a batch. True: they were the last.
+  /// Releases waiters of a closed flight, at most a batch. True: nobody is left to be released (`OnlyPrompt`:
+  /// nobody prompt).
   template <bool OnlyPrompt = false>
   [[nodiscard]] static bool release_batch(shard<P>& s, flight_type& f, batch& released) noexcept {
     void const* place = nullptr;
@@ -159,8 +160,8 @@ struct steps {
     return f.queue_.empty();
   }
 
-  /// Under the lock: what helpers do for a flight that was doomed, if it was. True: there is nobody to be
-  /// told but those who are released here, and the open flight's reference is the caller's.
+  /// Under the lock: queues what helpers are to do for a flight that was doomed. True: no job took the open
+  /// flight's reference, so the caller has it. False: a job has it, or nothing was doomed.
   [[nodiscard]] static bool leave_to_helpers(shard<P>& s, closing end) noexcept {
     if (!end.f) return false;
     flight_type& f = *end.f;

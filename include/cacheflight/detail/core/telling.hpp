@@ -42,8 +42,8 @@ struct telling : steps<P> {
 
   // ---- turns
 
-  /// Not suspended, or not where it can go on at once: gives the caller its turn, now or when its executor
-  /// takes it.
+  /// For a caller that is not suspended, or not where it can go on at once: gives the caller its turn, now or
+  /// when its executor takes it.
   static void give_turn(waiter_type& w) noexcept {
     list<waiter_type> alone;
     if (!w.hand_over(alone)) strand(w);
@@ -142,8 +142,9 @@ struct telling : steps<P> {
   }
 
   /// An event of the flight was delivered. If the flight closed meanwhile and this was the last delivery
-  /// under way, its last event is ours (rule 26), and its waiters if it has settled; with a reference. If the
-  /// caller is ready to suspend it is armed in the same step; returns whether it was.
+  /// under way, this delivers its last event (rule 26), releases its waiters if it has settled, and gives
+  /// back the reference that came with that. If the caller is ready to suspend it is armed in the same step;
+  /// returns whether it was.
   [[nodiscard]] static bool end_delivery(outcall& delivery, flight_type& f, waiter_type& w,
                                          bool ready_to_suspend) noexcept {
     shard<P>& s = *f.home_;
