@@ -13,6 +13,9 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
+#if __has_include(<boost/context/detail/exception.hpp>)
+#include <boost/context/detail/exception.hpp>
+#endif
 
 #include <gtest/gtest.h>
 
@@ -884,6 +887,28 @@ TEST(R06, asio_arrays_are_shared_as_they_are) {
   poll(io);
   EXPECT_EQ(sum, 6);
 }
+
+#if __has_include(<boost/context/detail/exception.hpp>)
+net::awaitable<int> is_shut_down() {
+  co_await net::post(net::use_awaitable);
+  throw boost::context::detail::forced_unwind();  // so is a stackful coroutine
+}
+
+TEST(R39, asio_a_coroutine_ends_the_unwinding_and_passes_it_to_nobody) {
+  cacheflight::group flights;
+  net::io_context io;
+  int abandoned = 0, others = 0;
+  for (int i = 0; i < 2; ++i)
+    cacheflight::async_run(flights, io.get_executor(), "k", is_shut_down,
+                           [&](std::exception_ptr e, std::shared_ptr<int const>) {
+                             ++(is<cacheflight::abandoned_error>(e) ? abandoned : others);
+                           });
+  poll(io);
+  EXPECT_EQ(abandoned, 2);
+  EXPECT_EQ(others, 0);
+  EXPECT_EQ(flights.stats().rejected, 1u);
+}
+#endif
 
 }  // namespace
 }  // namespace cacheflight_test

@@ -7,6 +7,7 @@
 #include <cacheflight/detail/asio/serial.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/detail/launch.hpp>
+#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/group.hpp>
 
 #include <any>
@@ -260,8 +261,8 @@ class task_flight final : public keyed_flight<P, Key> {
         value = result::make(std::move(answer));
       }
     } catch (...) {
-      why = cause::rejected;
-      failure = std::current_exception();
+      why = unwinding() ? cause::abandoned : cause::rejected;
+      if (why == cause::rejected) failure = std::current_exception();
     }
     if (self->launch_.answered()) self->unwind(why, std::move(value), std::move(failure));
     // co_spawn would post once more on behalf of a task that never suspended; there is nobody left to be
