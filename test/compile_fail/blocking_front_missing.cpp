@@ -1,5 +1,4 @@
-// expect: returns a plain value: #include <cacheflight/blocking.hpp>.*In a coroutine server, return an
-// awaitable
+// expect: a plain value: #include <cacheflight/blocking.hpp>.*In a coroutine server, return an awaitable
 #include <cacheflight/cacheflight.hpp>
 
 int load();

@@ -1,5 +1,7 @@
-// expect: returns a coroutine that only coroutines of its own library can await Which it learns from a
-// promise of its own kind, and not from operator co_await: nobody else can tell that from a value.
+// expect: returns a coroutine that only coroutines of its own library can await
+
+// Which it learns from a promise of its own kind, and not from operator co_await: nobody else can tell that
+// from a value.
 #include <cacheflight/blocking.hpp>
 #include <cacheflight/coroutine.hpp>
 
