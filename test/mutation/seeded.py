@@ -250,11 +250,11 @@ BUGS = [
         std::scoped_lock lock(s.mutex);
         for (; !f.queue_.empty() && count < 64; ++count) {
           all[count] = &f.queue_.front();
-          unqueue(s, *all[count]);
+          steps<P>::unqueue(s, *all[count]);
         }
       }
       for (std::size_t i = 0; i < count; ++i)
-        if (set_released(*all[i])) give_turn(*all[i]);
+        if (steps<P>::set_released(*all[i])) give_turn(*all[i]);
     }
     $OLD""",
             ),
@@ -460,7 +460,7 @@ BUGS = [
                 CORE,
                 PROMPT,
                 """$OLD
-      if (std::optional<outcall> delivery; delivers && begin_outcall(s, delivery)) s.owner->deliver_last(*f, *delivery);""",
+      if (std::optional<outcall> delivery; delivers && telling<P>::begin_outcall(s, delivery)) s.owner->deliver_last(*f, *delivery);""",
             ),
         ],
     ),
@@ -469,7 +469,7 @@ BUGS = [
         "while the user's coroutine runs no deadline fires",
         [
             (CORE, "departure::wait_timed_out, «w.prompt_» ? leaver : s.turns);", "BUG || $OLD"),
-            (CORE, PROMPT, "if (BUG && doomed) release_waiters(s, *f);\n      else $OLD"),
+            (CORE, PROMPT, "if (BUG && doomed) telling<P>::release_waiters(s, *f);\n      else $OLD"),
         ],
     ),
     Bug(
@@ -790,7 +790,7 @@ BUGS = [
     Bug(
         "a_flight_is_never_freed",
         "the reference of a caller that left is not given back",
-        [(CORE, "if (!doomed(f.why())) w.left_ = how;", "$OLD\n    if (BUG) retain(f);")],
+        [(CORE, "if (!doomed(f.why())) w.left_ = how;", "$OLD\n    if (BUG) core<P>::retain(f);")],
     ),
     Bug(
         "a_flight_is_freed_too_early",
