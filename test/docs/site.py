@@ -10,8 +10,8 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "demo"))
-from browser import Browser  # noqa: E402
-from faults import Wrong, check, wait_until  # noqa: E402
+from browser import Browser  # noqa: E402: it is found by the line above
+from faults import Wrong, check, wait_until  # noqa: E402: the same
 
 # What people look for, and a page that must be among the first three.
 WORDS = {
