@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// Where callers meet: `group`, and `basic_group` for keys of other types.
+
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/elsewhere.hpp>
 #include <cacheflight/detail/key_conversion.hpp>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// How keys are hashed and compared.
+
 #include <cacheflight/detail/key.hpp>
 
 #include <bit>

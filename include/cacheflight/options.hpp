@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+/// What a group and a call can be told: `options`, `run_options`.
+
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/event.hpp>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// What a task is: what it may take and return, how its arguments are bound, and what its result becomes.
+
 #include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/stop_flag.hpp>
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// Tasks that return a plain value, here or wherever a callable takes their work.
+
 #include <cacheflight/detail/launch.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/detail/unwinding.hpp>
