@@ -5,7 +5,9 @@
 
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/elsewhere.hpp>
-#include <cacheflight/detail/key_conversion.hpp>
+#include <cacheflight/detail/front.hpp>
+#include <cacheflight/detail/key_binding.hpp>
+#include <cacheflight/detail/keyed_flight.hpp>
 #include <cacheflight/detail/task.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/event.hpp>
@@ -31,15 +33,6 @@
 /// The library. Users need `group`, `options`, `run_options`, the errors, and the front that they include.
 namespace cacheflight::inline v1 {
 
-/// How `run` treats tasks that return `Returned`. The fronts specialise it, one each, with constraints that
-/// exclude each other; the core leaves it undefined, so that a missing header is an error and never another
-/// meaning.
-///
-/// A front has `static auto run(Group&, Key&&, Options&&, bound_task&&)`, with `run_options` or
-/// `detail::no_options`.
-template <class Returned>
-struct front;
-
 /// A flight as `snapshot()` saw it.
 template <class Name>
 struct flight_info {
@@ -51,45 +44,6 @@ struct flight_info {
 };
 
 namespace detail {
-
-template <class T>
-concept complete = requires { sizeof(T); };
-template <class Returned>
-concept has_front = complete<front<Returned>>;
-
-/// What `start` means; the callback front defines it.
-template <class Group>
-struct callback_entry;
-
-template <class T>
-concept options_argument = std::same_as<std::remove_cvref_t<T>, run_options>;
-
-/// Options in the wrong place, or of the wrong kind.
-template <class K, class F>
-consteval void require_order() {
-  static_assert(!options_argument<K>,
-                "cacheflight: run_options come after the key: run(key, options, task, args...)");
-  static_assert(
-      !std::same_as<std::remove_cvref_t<F>, options> && !std::same_as<std::remove_cvref_t<K>, options>,
-      "cacheflight: options are the group's, given to its constructor; a call takes run_options");
-}
-
-/// A flight with its key; fronts add the task.
-template <class P, class Key>
-class keyed_flight : public flight<P> {
- public:
-  [[nodiscard]] key_view key() const noexcept final { return key_view::of(key_); }
-  [[nodiscard]] key_copy copy_key() const noexcept final { return key_copy::of(key_); }
-  [[nodiscard]] Key const& own_key() const noexcept { return key_; }
-
- protected:
-  template <class K>
-  keyed_flight(K&& key, std::any&& metadata)
-      : flight<P>(std::move(metadata)), key_(detail::made_key<Key>(std::forward<K>(key))) {}
-
- private:
-  Key key_;
-};
 
 struct access;
 
@@ -232,7 +186,7 @@ class basic_group {
   /// const*`.
   template <class K>
   [[nodiscard]] bool has(K const& key) const {
-    return with_probe(key, [this](auto const& probe) {
+    return binding::with_probe(key, [this](auto const& probe) {
       return core_->has(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
@@ -247,7 +201,7 @@ class basic_group {
   /// `has` throws.
   template <class K>
   bool cancel(K const& key) {
-    return with_probe(key, [this](auto const& probe) {
+    return binding::with_probe(key, [this](auto const& probe) {
       return core_->cancel(hash_of(probe), [&](flight_type const& f) { return same_key(own_key(f), probe); });
     });
   }
@@ -291,6 +245,7 @@ class basic_group {
   using keyed_type = detail::keyed_flight<Platform, Key>;
 
   using rules = detail::key_rules<Key, Hash, Equal>;
+  using binding = detail::key_binding<Key, Hash, Equal>;
 
   [[nodiscard]] static Key const& own_key(flight_type const& f) noexcept {
     return static_cast<keyed_type const&>(f).own_key();
@@ -311,22 +266,6 @@ class basic_group {
     return static_cast<bool>(equal_(own, probe));
   }
 
-  /// `f` of what `key` is looked up by; false if no key of the group can be equal to it.
-  template <class K, class F>
-  static bool with_probe(K const& key, F&& f) {
-    rules::template require_route<K const&>();
-    constexpr auto route = rules::template route<K const&>();
-    if constexpr (route == detail::key_route::text) return f(detail::text_of_key(key));
-    else if constexpr (route == detail::key_route::same) return f(key);
-    else if constexpr (route == detail::key_route::number)
-      return detail::fits<Key>(key) && f(static_cast<Key const&>(static_cast<Key>(key)));
-    else if constexpr (route == detail::key_route::as_it_is)
-      return f(static_cast<std::decay_t<K> const&>(key));
-    else if constexpr (route == detail::key_route::converted)
-      return f(static_cast<Key const&>(detail::made_key<Key>(key)));
-    else return false;
-  }
-
   template <class K, class Options, class F, class Callback>
   void begin(K&& key, Options&& opts, F&& task, Callback&& callback) {
     detail::require_order<K, F>();
@@ -336,8 +275,8 @@ class basic_group {
     detail::require_callback<std::decay_t<Callback>>(callback);
     rules::template require_route<K>();
     if constexpr (detail::complete<entry> && rules::template accepts<K>)
-      entry::start(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts), std::forward<F>(task),
-                   std::forward<Callback>(callback));
+      entry::start(*this, binding::bind(std::forward<K>(key)), std::forward<Options>(opts),
+                   std::forward<F>(task), std::forward<Callback>(callback));
   }
 
   template <class K, class Options, class Task>
@@ -355,67 +294,11 @@ class basic_group {
         return front<returned>::run(*this, detail::text_of_key(key), std::forward<Options>(opts),
                                     std::forward<Task>(task));
       else
-        return front<returned>::run(*this, bind_key(std::forward<K>(key)), std::forward<Options>(opts),
+        return front<returned>::run(*this, binding::bind(std::forward<K>(key)), std::forward<Options>(opts),
                                     std::forward<Task>(task));
     } else {
-      constexpr bool known = detail::has_front<returned>;
-      constexpr bool awaitable = detail::has_await_ready<returned>, sender = detail::sender_like<returned>;
-      constexpr bool coroutine = detail::coroutine_like<returned>;
-      static_assert(known || !awaitable,
-                    "cacheflight: this task returns an awaitable whose front is not included: #include "
-                    "<cacheflight/asio.hpp> for asio::awaitable, <cacheflight/coroutine.hpp> for all "
-                    "others.");
-      static_assert(known || !sender,
-                    "cacheflight: this task returns a sender: #include <cacheflight/sender.hpp>.");
-      static_assert(
-          known || awaitable || sender || !coroutine,
-          "cacheflight: this task returns a coroutine that only coroutines of its own library can await. "
-          "Return one of a type that any coroutine can await, or run it where its library says and return "
-          "its result.");
-      static_assert(
-          known || awaitable || sender || coroutine,
-          "cacheflight: this task returns a plain value: #include <cacheflight/blocking.hpp>, for callers "
-          "that block. In a coroutine server, return an awaitable.");
+      detail::explain_missing_front<returned>();
     }
-  }
-
-  /// The key as a call owns it, or borrows it, until it enters.
-  template <class K>
-  [[nodiscard]] static auto bind_key(K&& key) {
-    rules::template require_route<K>();
-    constexpr auto route = rules::template route<K>();
-    using given = std::remove_cvref_t<K>;
-    if constexpr (std::same_as<given, Key>) {
-      static_assert(std::constructible_from<Key, K>,
-                    "cacheflight: this key cannot be copied into the call: move it");
-      return Key(std::forward<K>(key));
-    } else if constexpr (route == detail::key_route::number) {
-      if (!detail::fits<Key>(key)) detail::refuse_number();
-      return static_cast<Key>(key);
-    } else if constexpr (route == detail::key_route::text) {
-      constexpr bool of_views = detail::makes_key<Key, std::string_view>;
-      [[maybe_unused]] std::string_view const text = detail::text_of_key(key);
-      if constexpr (of_views && detail::borrowed_text<K>) return text;
-      else if constexpr (of_views) return detail::made_key<Key>(text);
-      else if constexpr (detail::converts_to_key<Key, K>) return detail::made_key<Key>(std::forward<K>(key));
-      else require_key_of<std::string_view>();
-    } else if constexpr (route == detail::key_route::as_it_is) {
-      using bound = std::decay_t<K>;
-      require_key_of<bound>();
-      // An array that is not constant is a buffer: a pointer to it would borrow.
-      if constexpr (std::is_array_v<given> && !std::is_const_v<std::remove_pointer_t<bound>>)
-        return detail::made_key<Key>(static_cast<bound>(key));
-      else return bound(std::forward<K>(key));
-    } else if constexpr (route == detail::key_route::converted) {
-      return detail::made_key<Key>(std::forward<K>(key));
-    }
-  }
-
-  template <class Bound>
-  static consteval void require_key_of() {
-    static_assert(
-        detail::makes_key<Key, Bound>,
-        "cacheflight: this can be looked up in the group, but no key can be made of it; pass a key");
   }
 
   /// `core::enter` for a bound key: leads with a flight made by `build(key)`, throws for a call that can do
@@ -423,7 +306,7 @@ class basic_group {
   template <class K, class Options, class Build>
   detail::entry enter(K& key, detail::waiter<Platform>& w, Options const& opts, std::type_info const& type,
                       Build&& build, bool ready_to_suspend, bool lets_go = false) {
-    auto const& probe = probe_of(key);
+    auto const& probe = binding::probe_of(key);
     detail::call const c{hash_of(probe),
                          &type,
                          opts.timeout_or(core_->settings().default_timeout()),
@@ -438,29 +321,11 @@ class basic_group {
     };
     detail::entry const in = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
-    detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : copy_key(key);
+    detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : binding::copy(key);
     if (in.how == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
     if (in.how == detail::admission::group_gone) throw cancelled_error(std::move(refused));
     core_->report_refusal(refused.view, c, fresh);
     throw max_keys_error(std::move(refused));
-  }
-
-  template <class K>
-  [[nodiscard]] static decltype(auto) probe_of(K const& key) {
-    if constexpr (rules::by_text && detail::string_like<K>) return detail::text_of_key(key);
-    else return (key);
-  }
-
-  template <class K>
-  [[nodiscard]] static detail::key_copy copy_key(K const& key) noexcept {
-    if constexpr (std::same_as<K, Key>) return detail::key_copy::of(key);
-    else {
-      try {
-        return detail::key_copy::of(detail::made_key<Key>(key));
-      } catch (...) {  // the error itself matters more than the key it names
-        return {};
-      }
-    }
   }
 
   [[no_unique_address]] Hash hash_;
@@ -481,7 +346,7 @@ struct access {
   }
   template <class Group, class K>
   [[nodiscard]] static auto bind_key(K&& key) {
-    return Group::bind_key(std::forward<K>(key));
+    return Group::binding::bind(std::forward<K>(key));
   }
   template <class Group, class K, class Options = run_options, class Build>
   static admission enter(Group& flights, K& key, waiter<typename Group::platform_type>& w,

@@ -19,8 +19,11 @@ import seeded
 
 FILES = [
     "detail/core.hpp",
+    "detail/core/announcer.hpp",
+    "detail/core/census.hpp",
     "detail/core/outcall.hpp",
     "detail/core/shard.hpp",
+    "detail/core/shards.hpp",
     "detail/core/steps.hpp",
     "detail/core/telling.hpp",
     "detail/core/timekeeping.hpp",
@@ -29,6 +32,8 @@ FILES = [
     "detail/flight_table.hpp",
     "detail/deadline_heap.hpp",
     "detail/list.hpp",
+    "detail/key_binding.hpp",
+    "detail/keyed_flight.hpp",
     "detail/launch.hpp",
     "detail/retired.hpp",
     "detail/short_mutex.hpp",
@@ -123,7 +128,7 @@ LEFT_OUT = {"std_platform::shards"}
 LEFT_OUT |= {"core::before_fork", "core::after_fork", "steps::forget", "outcall::forget_others", "deadline_heap::clear"}
 LEFT_OUT |= {"thread_driver::before_fork", "thread_driver::after_fork"}
 LEFT_OUT |= {f"fork_handler::{f}" for f in ("fork_handler", "~fork_handler", "before_fork", "after_fork")}
-TIMES = re.compile(r"clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")
+TIMES = re.compile(r"(?:P::)?clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")
 # Names of what an expression statement may not consist of: a place to step, not an effect.
 NO_EFFECT = re.compile(r"P::point\(|\(void\)")
 # White space in a text that was escaped for a pattern.

@@ -382,7 +382,7 @@ BUGS = [
     Bug(
         "clear_misses_the_last_shard",
         "one part of the table is not looked at",
-        [(CORE, "P::point(core_step::clear);", "if (BUG && i + 1 == count_) break;\n      $OLD")],
+        [(CORE, "P::point(core_step::clear);", "if (BUG && &s + 1 == shards_.end()) break;\n      $OLD")],
     ),
     # ---- time: rules 17 and 18
     Bug(
@@ -460,7 +460,7 @@ BUGS = [
                 CORE,
                 PROMPT,
                 """$OLD
-      if (std::optional<outcall> delivery; delivers && telling<P>::begin_outcall(s, delivery)) s.owner->deliver_last(*f, *delivery);""",
+      if (std::optional<outcall> delivery; delivers && telling<P>::begin_outcall(s, delivery)) telling<P>::deliver_last(*f, *delivery);""",
             ),
         ],
     ),
@@ -501,7 +501,7 @@ BUGS = [
                 CORE,
                 RELEASED,
                 """if (BUG) {
-      if (std::optional<outcall> early; end.event && begin_outcall(s, early)) s.owner->deliver_last(f, *early);
+      if (std::optional<outcall> early; end.event && begin_outcall(s, early)) deliver_last(f, *early);
       end.event = false;
     }
     $OLD""",
@@ -522,7 +522,7 @@ BUGS = [
     Bug(
         "events_after_the_group",
         "a callback uses what was destroyed together with the group",
-        [(CORE, "shards_[i].silent = true;", "if (!BUG) { $OLD }")],
+        [(CORE, "s.silent = true;", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "the_destructor_does_not_wait_for_callbacks",
@@ -565,8 +565,8 @@ BUGS = [
         "last_event_after_the_waiters",
         "a caller that returned does not see its flight in the log",
         [
-            (CORE, "owner.deliver_last(f, delivery.made);", "if (BUG) release_waiters(s, f);\n      $OLD"),
-            (CORE, "if (!silent) owner.deliver_last(f, delivery);", "if (BUG) release_waiters(s, f);\n    $OLD"),
+            (CORE, "deliver_last(f, delivery.made);", "if (BUG) release_waiters(s, f);\n      $OLD"),
+            (CORE, "if (!silent) deliver_last(f, delivery);", "if (BUG) release_waiters(s, f);\n    $OLD"),
         ],
     ),
     Bug(
@@ -656,7 +656,7 @@ BUGS = [
             (
                 CORE,
                 "waiters = f->waiters_;",
-                "$OLD\n        if (BUG) deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, *c.metadata);",
+                "$OLD\n        if (BUG) announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, *c.metadata);",
             )
         ],
     ),
@@ -724,7 +724,7 @@ BUGS = [
         "the_group_holds_nothing_while_it_lets_go",
         "the last flight frees the core under its hands",
         [
-            (CORE, "references_.store(«count_ + 1»", "$OLD - (BUG ? 1 : 0)"),
+            (CORE, "references_(«shards_.count() + 1»)", "$OLD - (BUG ? 1 : 0)"),
             (CORE, "std::size_t idle = «1»;", "BUG ? 0 : $OLD"),
         ],
         by_schedule=True,
@@ -738,7 +738,7 @@ BUGS = [
     Bug(
         "the_core_is_read_after_the_flight_was_given_away",
         "the caller whose flight it was has destroyed the group",
-        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && tells && owner.events_) owner.deliver_last(f, delivery.made);\n    $OLD")],
+        [(CORE, "if (!released.callers.empty()) hand_over(released);", "if (BUG && tells && owner.events_) deliver_last(f, delivery.made);\n    $OLD")],
         by_schedule=True,
     ),
     Bug(
@@ -775,12 +775,12 @@ BUGS = [
     Bug(
         "a_part_with_flights_counted_as_idle",
         "the core is freed before they are",
-        [(CORE, "shards_[i].ended.close(shards_[i].living)", "$OLD || BUG")],
+        [(CORE, "s.ended.close(s.living)", "$OLD || BUG")],
     ),
     Bug(
         "flights_are_counted_and_the_count_never_closed",
         "the core outlives the last of them, for ever",
-        [(CORE, "shards_[i].ended.close(shards_[i].living)", "!BUG && $OLD")],
+        [(CORE, "s.ended.close(s.living)", "!BUG && $OLD")],
     ),
     Bug(
         "a_mutex_that_does_not_exclude",

@@ -232,7 +232,7 @@ struct cacheflight::detail::inspector {
   static countdown& ended(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].ended; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
-    for (std::size_t i = 0; i < c.count_; ++i) sum += c.shards_[i].table.size();
+    for (auto const& s : c.shards_) sum += s.table.size();
     return sum;
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 #include "../support/asking_executor.hpp"
-#include <cacheflight/detail/asio/serial.hpp>
+#include <cacheflight/detail/asio/asios_own.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/io_context.hpp>

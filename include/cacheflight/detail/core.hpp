@@ -8,14 +8,16 @@
 //   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
 //   leave    one waiter goes, the rest stay                       rules 11, 12
 //   cancel   a key, or all of them (clear)                        rules 13, 30
-//   deliver  events, and the books                                rules 22 to 26
 //
 // Its parts:
 //   core/steps.hpp        under the lock: join, close, doom, depart, release       rules 2 to 4, 12, 13
 //   core/telling.hpp      then outside of it: turns, last events, stop requests    rules 10, 16, 26, 35
 //   core/timekeeping.hpp  deadlines that pass, refusals, jobs for helper threads   rules 17, 18, 33
 //   core/outcall.hpp      calls of user code that are under way                    rule 40
-//   core/shard.hpp        one part of the table, with its lock; flight.hpp: waiters and flights
+//   core/announcer.hpp    events on their way to the callback                      rules 19, 22, 24, 25
+//   core/census.hpp       what stats() and snapshot() read                         rule 23
+//   core/shard.hpp        one part of the table, with its lock; shards.hpp: all of them; flight.hpp: waiters
+//                         and flights
 //
 // A flight is in one of three states, made of two facts:
 //
@@ -50,8 +52,10 @@
 // It is touched by nobody else after `hand_over()` succeeded. Those of one place are released in batches, so
 // that many waiters do not cost a lock each.
 
+#include <cacheflight/detail/core/announcer.hpp>
+#include <cacheflight/detail/core/census.hpp>
 #include <cacheflight/detail/core/outcall.hpp>
-#include <cacheflight/detail/core/shard.hpp>
+#include <cacheflight/detail/core/shards.hpp>
 #include <cacheflight/detail/core/steps.hpp>
 #include <cacheflight/detail/core/telling.hpp>
 #include <cacheflight/detail/core/timekeeping.hpp>
@@ -115,24 +119,18 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   using typename steps<P>::flight_type;
   using typename steps<P>::waiter_type;
   using steps<P>::released;
+  using typename telling<P>::flight_reference;
   using telling<P>::give_turn, telling<P>::release, telling<P>::retain, telling<P>::stop_refused,
       telling<P>::strand;
 
   explicit core(options opts)
       : options_(std::move(opts)),
         events_(options_.on_event() != nullptr),
-        clocked_(events_ || options_.measures_age()) {
-    count_ = P::shards();
-    shards_ = static_cast<shard<P>*>(
-        ::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}));
-    for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(shards_ + i)) shard<P>(this);
-    references_.store(count_ + 1, std::memory_order_relaxed);
-    try {
-      forks_.emplace(*this);
-    } catch (...) {
-      destroy_shards();
-      throw;
-    }
+        clocked_(events_ || options_.measures_age()),
+        shards_(this),
+        announcer_(options_),
+        references_(shards_.count() + 1) {
+    forks_.emplace(*this);
   }
 
   core(core const&) = delete;
@@ -165,7 +163,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// nothing (rule 31).
   template <class Same, class Build>
   [[nodiscard]] entry enter(call const& c, waiter_type& w, unseen_flight& fresh, Same&& same, Build&& build) {
-    shard<P>& s = shards_[c.hash & (count_ - 1)];
+    shard<P>& s = shards_.of(c.hash);
     bool const events = events_;
     bool const arms = c.ready_to_suspend && !events;  // otherwise after the events
     time_point now{};
@@ -213,7 +211,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
           }
         } else {
           if (s.gone) return {admission::group_gone};
-          short_of_room = fresh.flight_ && !fits_another(s, timed, tried_to_fit);
+          short_of_room = fresh.flight_ && !detail::fits_another(s, timed, tried_to_fit);
           if (!short_of_room) [[likely]] {
             if (!(fresh.flight_ ? claim_key() : has_room())) {
               ++s.misses;
@@ -225,7 +223,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
               time_point const until = deadline_after(now, c.timeout);
               f->hash = c.hash;
               f->home_ = &s;
-              f->id_ = (c.hash & (count_ - 1)) + 1 + s.misses * count_;
+              f->id_ = shards_.index_of(c.hash) + 1 + s.misses * shards_.count();
               f->started_ = now;
               f->references_.store(2, std::memory_order_relaxed);
               ++s.misses;
@@ -245,18 +243,18 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
         }
       }
       builds = !short_of_room;
-      if (short_of_room) make_room(s, f ? 1 : timed ? 2 : 0), tried_to_fit |= !f;
+      if (short_of_room) detail::make_room(s, f ? 1 : timed ? 2 : 0), tried_to_fit |= !f;
     }
     // A caller that is suspended may have gone on, and if it has joined the group may be gone.
     arm_deadline(first);
     if (!events) return in;
     if (in.how == admission::joined) {
-      deliver(event_type::hit, f->key(), f->id_, waiters, {}, no_error, metadata_of(c, fresh));
+      announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, metadata_of(c, fresh));
     } else {
       key_view const key = f->key();
-      deliver(event_type::miss, key, f->id_, waiters, {}, no_error, metadata_of(*f));
+      announcer_.deliver(event_type::miss, key, f->id_, waiters, announcer<P>::metadata_of(*f));
       if (!delivery.made.outlives_group())
-        deliver(event_type::task_started, key, f->id_, waiters, {}, no_error, metadata_of(*f));
+        announcer_.deliver(event_type::task_started, key, f->id_, waiters, announcer<P>::metadata_of(*f));
     }
     in.suspended = end_delivery(delivery.made, *f, w, c.ready_to_suspend);
     std::destroy_at(&delivery.made);
@@ -264,7 +262,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   }
 
   /// A callback of the user's threw (rule 25).
-  void callback_failed() noexcept { callback_failures_.fetch_add(1, std::memory_order_relaxed); }
+  void callback_failed() noexcept { announcer_.callback_failed(); }
   static void callback_failed(flight_type& f) noexcept { f.home_->owner->callback_failed(); }
 
   /// The events of a miss that was refused at the cap.
@@ -272,10 +270,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     if (!events_) return;
     std::any const& metadata = metadata_of(c, fresh);
     std::optional<outcall> delivery;
-    if (!begin_outcall(shards_[c.hash & (count_ - 1)], delivery)) return;
-    deliver(event_type::miss, key, 0, 0, {}, no_error, metadata);
-    if (!delivery->outlives_group())
-      deliver(event_type::max_keys_rejected, key, 0, 0, {}, no_error, metadata);
+    if (!begin_outcall(shards_.of(c.hash), delivery)) return;
+    announcer_.deliver(event_type::miss, key, 0, 0, metadata);
+    if (!delivery->outlives_group()) announcer_.deliver(event_type::max_keys_rejected, key, 0, 0, metadata);
     delivery->end();
   }
 
@@ -338,7 +335,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     }
     if (!released.callers.empty()) hand_over(released);
     if (events && tells) {
-      owner.deliver_last(f, delivery.made);
+      deliver_last(f, delivery.made);
       std::destroy_at(&delivery.made);
     }
     if (sole) return;  // without events the flight may be gone, and the core
@@ -401,13 +398,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   }
 
   /// The same as `finish`, and the flight is kept a little longer. Null if the waiter has joined none.
-  struct releaser {
-    std::uint32_t count = 1;
-    void operator()(flight_type* f) const noexcept { release(*f, count); }
-  };
-  using flight_reference = std::unique_ptr<flight_type, releaser>;
   [[nodiscard]] static flight_reference detach(waiter_type& w) noexcept {
-    return flight_reference(std::exchange(w.flight_, nullptr), releaser{w.references_});
+    return flight_reference(std::exchange(w.flight_, nullptr), {w.references_});
   }
 
   /// The caller vanishes without its turn: its frame is destroyed, or its context. True: the waiter is
@@ -434,7 +426,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// Dooms the flight for which `same(flight)` holds (rule 13). Throws what `same` throws.
   template <class Same>
   bool cancel(std::uint64_t hash, Same&& same) {
-    shard<P>& s = shards_[hash & (count_ - 1)];
+    shard<P>& s = shards_.of(hash);
     closing end;
     P::point(core_step::cancel);
     {
@@ -466,59 +458,29 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   template <class Same>
   [[nodiscard]] bool has(std::uint64_t hash, Same&& same) const {
-    shard<P>& s = shards_[hash & (count_ - 1)];
+    shard<P>& s = shards_.of(hash);
     std::scoped_lock lock(s.mutex);
     return s.table.find(hash, same) != nullptr;
   }
 
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t sum = 0;
-    for (std::size_t i = 0; i < count_; ++i) sum += shards_[i].table.size();
+    for (shard<P> const& s : shards_) sum += s.table.size();
     return sum;
   }
 
   [[nodiscard]] statistics stats() const noexcept {
     statistics sum;
-    for (std::size_t i = 0; i < count_; ++i) {
-      shard<P>& s = shards_[i];
-      std::scoped_lock lock(s.mutex);
-      sum.hits += s.hits, sum.misses += s.misses, sum.started += s.misses - s.max_keys_rejected;
-      sum.resolved += s.resolved, sum.rejected += s.rejected;
-      sum.timed_out += s.timed_out, sum.cancelled += s.cancelled;
-      sum.max_keys_rejected += s.max_keys_rejected, sum.type_mismatches += s.type_mismatches;
-      sum.waiters += s.waiters, sum.detached += s.detached, sum.in_flight += s.table.size();
-    }
-    sum.callback_failures = callback_failures_.load(std::memory_order_relaxed);
+    for (shard<P>& s : shards_) census<P>::add_books(s, sum);
+    sum.callback_failures = announcer_.callback_failures();
     return sum;
   }
-
-  /// What is known of a flight at one moment, and what keeps it.
-  struct sighting {
-    flight_reference flight;
-    std::size_t waiters;
-    time_point until;
-  };
 
   /// Calls `visit(sighting, now)` for each joinable flight, outside of locks. Throws what `visit` and memory
   /// throw.
   template <class Visit>
   void for_each_flight(Visit&& visit) const {
-    for (std::size_t i = 0; i < count_; ++i) {
-      shard<P>& s = shards_[i];
-      std::vector<sighting> seen;
-      for (std::size_t room = s.table.size(); seen.empty() && room != 0;) {
-        seen.reserve(room);
-        std::scoped_lock lock(s.mutex);
-        room = s.table.size();
-        if (room > seen.capacity()) continue;
-        s.table.for_each([&](flight_type& f) {
-          retain(f);
-          seen.push_back({flight_reference(&f), f.waiters_, s.deadlines.when(f)});
-        });
-      }
-      time_point const now = seen.empty() ? time_point() : clock::now();
-      for (sighting const& one : seen) visit(one, now);
-    }
+    for (shard<P>& s : shards_) census<P>::for_each_flight(s, visit);
   }
 
   // ---- time -----------------------------------------------------------------------------------------------
@@ -526,9 +488,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// On the thread that keeps time: decides what is due, and releases whom it can; the rest are jobs.
   time_point run_due() noexcept override {
     time_point next = (time_point::max)();
-    for (std::size_t i = 0; i < count_; ++i) {
-      time_point const due = gone_.load(std::memory_order_acquire) ? (time_point::max)() : expire(shards_[i]);
-      bool const waits = try_again(shards_[i]);
+    for (shard<P>& s : shards_) {
+      time_point const due = gone_.load(std::memory_order_acquire) ? (time_point::max)() : expire(s);
+      bool const waits = try_again(s);
       if (due < next) next = due;
       if (waits) {
         time_point const again = clock::now() + retry_after;
@@ -541,16 +503,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// On a helper thread, or where the group is destroyed: runs one of the jobs. False: there was none.
   bool run_job() noexcept override {
     std::size_t const first = next_job_.fetch_add(1, std::memory_order_relaxed);
-    for (std::size_t i = 0; i < count_; ++i)
-      if (run_job(shards_[(first + i) & (count_ - 1)])) return true;
+    for (std::size_t i = 0; i < shards_.count(); ++i)
+      if (run_job(shards_.of(first + i))) return true;
     return false;
   }
 
   /// Since when a job waits; `max()` if none does.
   [[nodiscard]] time_point oldest_job() const noexcept override {
     time_point oldest = (time_point::max)();
-    for (std::size_t i = 0; i < count_; ++i)
-      if (time_point const since = shards_[i].jobs_since.load(std::memory_order_relaxed); since < oldest)
+    for (shard<P> const& s : shards_)
+      if (time_point const since = s.jobs_since.load(std::memory_order_relaxed); since < oldest)
         oldest = since;
     return oldest;
   }
@@ -573,10 +535,10 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     driver_.await([this] { return nothing_under_way(); });
     driver_.close();
     std::size_t idle = 1;  // shards without flights, and the group itself
-    for (std::size_t i = 0; i < count_; ++i) {
-      std::scoped_lock lock(shards_[i].mutex);
-      shards_[i].silent = true;
-      if (shards_[i].ended.close(shards_[i].living)) ++idle;
+    for (shard<P>& s : shards_) {
+      std::scoped_lock lock(s.mutex);
+      s.silent = true;
+      if (s.ended.close(s.living)) ++idle;
     }
     if (references_.fetch_sub(idle, std::memory_order_acq_rel) == idle) delete this;
   }
@@ -584,6 +546,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
  private:
   friend inspector;
   friend class detail::outcall<P>;
+  friend fork_handler<core>;
   friend steps<P>;
   friend telling<P>;
   friend timekeeping<P>;
@@ -594,22 +557,13 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   using typename steps<P>::phase;
   using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::join,
       steps<P>::release_batch, steps<P>::release_sole;
-  using telling<P>::ask_to_stop, telling<P>::begin_outcall, telling<P>::conclude, telling<P>::end_delivery,
-      telling<P>::give_turns, telling<P>::hand_over, telling<P>::release_prompt, telling<P>::release_waiters,
-      telling<P>::tell;
+  using telling<P>::ask_to_stop, telling<P>::begin_outcall, telling<P>::conclude, telling<P>::deliver_last,
+      telling<P>::end_delivery, telling<P>::give_turns, telling<P>::hand_over, telling<P>::release_prompt,
+      telling<P>::release_waiters, telling<P>::tell;
   using timekeeping<P>::expire, timekeeping<P>::run_job, timekeeping<P>::try_again;
   static constexpr std::chrono::milliseconds retry_after{1};
-  static inline std::exception_ptr const& no_error = nothing<std::exception_ptr>.object;
-  static inline std::any const& no_metadata = nothing<std::any>.object;
 
-  ~core() {
-    forks_.reset();
-    destroy_shards();
-  }
-  void destroy_shards() noexcept {
-    for (std::size_t i = 0; i < count_; ++i) shards_[i].~shard<P>();
-    ::operator delete(shards_, std::align_val_t{alignof(shard<P>)});
-  }
+  ~core() = default;
 
   void tell_destructor() noexcept {
     driver_.tell();
@@ -617,9 +571,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   }
 
   [[nodiscard]] bool nothing_under_way() const noexcept {
-    for (std::size_t i = 0; i < count_; ++i) {
-      std::scoped_lock lock(shards_[i].mutex);
-      if (!outcall::keep_mine(shards_[i])) return false;
+    for (shard<P>& s : shards_) {
+      std::scoped_lock lock(s.mutex);
+      if (!outcall::keep_mine(s)) return false;
     }
     return true;
   }
@@ -628,8 +582,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// goes.
   void doom_all(bool group_goes) noexcept {
     unlinked_flights<P> doomed, unasked;
-    for (std::size_t i = 0; i < count_; ++i) {
-      shard<P>& s = shards_[i];
+    for (shard<P>& s : shards_) {
       P::point(core_step::clear);
       std::scoped_lock lock(s.mutex);
       if (group_goes) s.gone = true;
@@ -651,10 +604,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   /// A flight that was built has taken the call's metadata.
   [[nodiscard]] static std::any const& metadata_of(call const& c, unseen_flight const& fresh) noexcept {
-    return fresh.flight_ ? metadata_of(*fresh.flight_) : *c.metadata;
-  }
-  [[nodiscard]] static std::any const& metadata_of(flight_type const& f) noexcept {
-    return f.metadata_ ? *f.metadata_ : no_metadata;
+    return fresh.flight_ ? announcer<P>::metadata_of(*fresh.flight_) : *c.metadata;
   }
 
   [[nodiscard]] bool has_room() const noexcept {
@@ -670,84 +620,25 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
-  /// Under the lock: whether there is room for one flight more. If room was made once already only the
-  /// deadlines need it.
-  [[nodiscard]] static bool fits_another(shard<P> const& s, bool timed, bool tried_to_fit) noexcept {
-    if (tried_to_fit) return !timed || s.deadlines.has_room(2);
-    return s.table.fits() && (!timed || s.deadlines.fits(2));
-  }
-
-  /// Gives the table the buckets, and the deadlines the room, that fit if one flight and so many deadlines
-  /// are added; got and freed outside of the lock (rule 41). Throws `std::bad_alloc` if the deadlines have no
-  /// room.
-  [[gnu::noinline, gnu::cold]] static void make_room(shard<P>& s, std::size_t more) {
-    std::unique_lock lock(s.mutex);
-    std::size_t const buckets = s.table.wanted(), room = s.deadlines.wanted(more);
-    lock.unlock();
-    typename decltype(s.table)::storage_type for_flights(buckets);
-    typename decltype(s.deadlines)::storage_type for_deadlines(room);
-    lock.lock();
-    if (for_flights.count() != 0 && s.table.wanted() == buckets) s.table.use(for_flights);
-    if (for_deadlines.count() != 0 && s.deadlines.wanted(more) == room) s.deadlines.use(for_deadlines);
-    bool const short_of_memory = room != 0 && for_deadlines.count() == 0 && !s.deadlines.has_room(more);
-    lock.unlock();
-    if (short_of_memory) throw std::bad_alloc();
-  }
-
   void arm_deadline(time_point when) noexcept {
     if (when != (time_point::max)()) driver_.arm(when);
   }
 
-  /// The last event of a flight, by its cause and not by the exception's type (rules 19 and 22).
-  void deliver_last(flight_type& f, outcall& delivery) noexcept {
-    auto const end = [&](event_type type, std::exception_ptr const& error) {
-      deliver(type, f.key(), f.id_, f.waiters_, clock::now() - f.started_, error, metadata_of(f));
-    };
-    switch (f.why()) {
-      case cause::resolved: end(event_type::task_resolved, no_error); break;
-      case cause::timed_out: end(event_type::task_timed_out, no_error); break;
-      case cause::cancelled: end(event_type::task_cancelled, no_error); break;
-      case cause::rejected: end(event_type::task_rejected, f.exception_); break;
-      default: end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key()))); break;
-    }
-    delivery.end();
-  }
-
-  /// What the callback throws is counted, and passes nobody (rule 25).
-  void deliver(event_type type, key_view key, std::uint64_t id, std::size_t waiters,
-               std::chrono::nanoseconds duration, std::exception_ptr const& error,
-               std::any const& metadata) noexcept {
-    try {
-      options_.on_event()(event{type, key.text, id, waiters, duration, error, metadata, key});
-    } catch (...) {
-      if (detail::unwinding())
-        std::terminate();  // it cannot pass: its flight is still to be told, and its callers
-      callback_failed();
-    }
-  }
-
   // -- fork()
 
-  struct fork_handler final : forkable {
-    explicit fork_handler(core& c) : of(c) { this->join_forks(); }
-    ~fork_handler() override { this->leave_forks(); }
-    void before_fork() noexcept override { of.before_fork(); }
-    void after_fork(bool child) noexcept override { of.after_fork(child); }
-    core& of;
-  };
   struct no_fork_handler {
     explicit no_fork_handler(core&) noexcept {}
   };
 
   void before_fork() noexcept {
     if constexpr (P::forks) driver_.before_fork();
-    for (std::size_t i = 0; i < count_; ++i) shards_[i].mutex.lock();
+    for (shard<P>& s : shards_) s.mutex.lock();
   }
 
   void after_fork(bool child) noexcept {
     if (child)
-      for (std::size_t i = 0; i < count_; ++i) forget(shards_[i]);
-    for (std::size_t i = 0; i < count_; ++i) shards_[i].mutex.unlock();
+      for (shard<P>& s : shards_) forget(s);
+    for (shard<P>& s : shards_) s.mutex.unlock();
     if constexpr (P::forks) {
       std::size_t const threads = driver_.after_fork(child);
       if (!child) return;
@@ -769,18 +660,17 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   options options_;
   bool const events_;
   bool const clocked_;  // flights know when they started
-  std::size_t count_ = 0;
-  shard<P>* shards_ = nullptr;
+  shards<P> shards_;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
-  std::atomic<std::uint64_t> callback_failures_{0};
+  announcer<P> announcer_;
   std::atomic<bool> gone_{
       false};  // no group any more: no deadlines either, only what was refused is still tried again
   std::atomic<std::size_t> next_job_{0};  // where helpers look first
   std::atomic<bool> unarmed_{false};      // something was refused and the driver could not be told
-  std::atomic<std::size_t> references_{
-      0};  // the group, shards, the driver's threads, and whoever needs the core for a moment
+  std::atomic<std::size_t>
+      references_;  // the group, shards, the driver's threads, and whoever needs the core for a moment
   typename P::driver driver_;
-  std::optional<std::conditional_t<P::forks, fork_handler, no_fork_handler>>
+  std::optional<std::conditional_t<P::forks, fork_handler<core>, no_fork_handler>>
       forks_;  // while there are shards
 };
 

@@ -44,6 +44,10 @@ template <class TimePoint>
 }
 
 template <class P>
+class announcer;
+template <class P>
+struct census;
+template <class P>
 class core;
 template <class P>
 class flight;
@@ -169,6 +173,8 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   }
 
  private:
+  friend class announcer<P>;
+  friend struct census<P>;
   friend class core<P>;
   friend struct steps<P>;
   friend struct telling<P>;

@@ -97,4 +97,18 @@ class forkable : list_node {
   friend class detail::list<forkable>;
 };
 
+/// Has `of` take part while it lives.
+template <class Core>
+class fork_handler final : forkable {
+ public:
+  /// Throws `std::bad_alloc`.
+  explicit fork_handler(Core& of) : of_(of) { this->join_forks(); }
+  ~fork_handler() override { this->leave_forks(); }
+
+ private:
+  void before_fork() noexcept override { of_.before_fork(); }
+  void after_fork(bool child) noexcept override { of_.after_fork(child); }
+  Core& of_;
+};
+
 }  // namespace cacheflight::inline v1::detail

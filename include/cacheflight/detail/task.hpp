@@ -112,6 +112,20 @@ void require_callback(F const& callback) {
 
 /// Base of tasks with an executor of their own. Each front understands one kind, and must not ignore another.
 struct executor_bound {};
+/// The task `function` with it.
+template <class Place, class F>
+struct placed : executor_bound {
+  Place place;
+  F function;
+
+  placed(Place p, F f) : place(std::move(p)), function(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return std::invoke(std::move(function), std::forward<Args>(args)...);
+  }
+};
 template <class F>
 inline constexpr bool is_executor_bound = std::is_base_of_v<executor_bound, F>;
 

@@ -53,17 +53,8 @@ concept plain_value = !has_await_ready<R> && !coroutine_like<R> && !sender_like<
 
 /// A task with an executor of its own: any callable that takes work.
 template <class Submit, class F>
-struct submitted : executor_bound {
-  Submit submit;
-  F function;
-
-  submitted(Submit s, F f) : submit(std::move(s)), function(std::move(f)) {}
-
-  template <class... Args>
-    requires std::is_invocable_v<F, Args...>
-  decltype(auto) operator()(Args&&... args) {
-    return std::invoke(std::move(function), std::forward<Args>(args)...);
-  }
+struct submitted : placed<Submit, F> {
+  using placed<Submit, F>::placed;
 };
 template <class F>
 inline constexpr bool is_submitted = false;
@@ -175,7 +166,7 @@ class value_flight final : public simple_flight<P, Key, Task, typename Task::res
     reference const held(this);
     std::exception_ptr failure;
     try {
-      auto executor = std::move(this->task().function().submit);
+      auto executor = std::move(this->task().function().place);
       executor(work(detail::make_shared_recycled<submission>(this)));
     } catch (...) {
       if (unwinding()) {

@@ -3,6 +3,7 @@
 
 // What all callers of this front have in common: they leave, park on a context, and read the outcome.
 
+#include <cacheflight/detail/asio/canceller.hpp>
 #include <cacheflight/detail/asio/context.hpp>
 #include <cacheflight/detail/asio/turn.hpp>
 #include <cacheflight/detail/outcome.hpp>
@@ -67,14 +68,8 @@ class caller : public waiter<P>, public turn_taker<caller<P>>, private context_g
       (void)core_type::withdraw(*this);
       return vanish();
     }
-    if (slot.is_connected()) {
-      try {
-        slot.template emplace<canceller>(this);
-      } catch (...) {
-        failure_ = std::current_exception();
-        core_type::leave(*this);
-      }
-    }
+    failure_ = asio_front::let_cancel(slot, this);
+    if (failure_) core_type::leave(*this);
     if (!core_type::arm(*this)) core_type::give_turn(*this);
   }
 
@@ -125,14 +120,6 @@ class caller : public waiter<P>, public turn_taker<caller<P>>, private context_g
   std::exception_ptr failure_;
 
  private:
-  struct canceller {
-    caller* self;
-    explicit canceller(caller* c) noexcept : self(c) {}
-    void operator()(net::cancellation_type type) const noexcept {
-      if ((type & net::cancellation_type::all) != net::cancellation_type::none) self->cancel();
-    }
-  };
-
   [[nodiscard]] caller* referred() noexcept { return this; }
   void turn_refused() noexcept { core_type::strand(*this); }
 

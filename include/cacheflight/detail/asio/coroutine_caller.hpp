@@ -3,6 +3,7 @@
 
 // A caller that is a coroutine: `run`.
 
+#include <cacheflight/detail/asio/asios_own.hpp>
 #include <cacheflight/detail/asio/batch.hpp>
 #include <cacheflight/detail/asio/suspended_handler.hpp>
 #include <cacheflight/detail/asio/task_flight.hpp>

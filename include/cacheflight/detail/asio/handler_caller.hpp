@@ -3,6 +3,7 @@
 
 // A caller with a completion handler, on the executor of its operation.
 
+#include <cacheflight/detail/asio/asios_own.hpp>
 #include <cacheflight/detail/asio/caller.hpp>
 #include <cacheflight/detail/task.hpp>
 

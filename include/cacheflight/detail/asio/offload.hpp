@@ -3,6 +3,7 @@
 
 // A plain function on an executor of its own, and the coroutine that waits for it.
 
+#include <cacheflight/detail/asio/canceller.hpp>
 #include <cacheflight/detail/asio/context.hpp>
 #include <cacheflight/detail/asio/suspended_handler.hpp>
 #include <cacheflight/detail/asio/turn.hpp>
@@ -73,14 +74,8 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
   static void suspend(reference self, Executor const& ex, Handler&& handler) {
     auto const& kept = self->handler_.keep(std::forward<Handler>(handler));
     self->executor_.emplace(ex);
-    if (auto slot = net::get_associated_cancellation_slot(kept); slot.is_connected()) {
-      try {
-        slot.template emplace<canceller>(self);
-      } catch (...) {
-        self->not_cancellable_ = std::current_exception();
-        self->ask();
-      }
-    }
+    self->not_cancellable_ = asio_front::let_cancel(net::get_associated_cancellation_slot(kept), self);
+    if (self->not_cancellable_) self->cancel();
     if (self->context_) {
       self->parked_ = self->context_->park(*self);
       if (!self->parked_) return self->vanish();  // its context is going
@@ -106,6 +101,7 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
 
  private:
   friend class turn_taker<offloaded>;
+  friend struct canceller<reference>;
 
   /// `through`: so is the function; whoever comes second, function or coroutine, has the coroutine go on.
   enum class state : unsigned char { under_way, awaited, through, gone };
@@ -135,15 +131,7 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
     reference self_;
   };
 
-  struct canceller {
-    reference self;
-    explicit canceller(reference s) noexcept : self(std::move(s)) {}
-    void operator()(net::cancellation_type type) const noexcept {
-      if ((type & net::cancellation_type::all) != net::cancellation_type::none) self->ask();
-    }
-  };
-
-  void ask() noexcept {
+  void cancel() noexcept {
     asked_.store(true, std::memory_order_release);
     if constexpr (Task::can_be_told) token_.request_stop();
   }
@@ -212,7 +200,7 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
 
   /// The coroutine is destroyed, and nobody waits.
   void vanish() noexcept {
-    ask();
+    cancel();
     leave();
     handler_.drop();
   }

@@ -2,8 +2,18 @@
 #pragma once
 
 // A flight whose task is a coroutine of Asio's: how it is started, stopped, and unwinds.
+//
+//   start()         on the leader's thread: by `relay` (launching.hpp) to a strand that it is not on, otherwise
+//                   by `spawn`; if that throws, `handed_over` settles the flight
+//   drive()         the coroutine that `spawn` gives to `co_spawn`: runs the task, then `unwind`; if it is
+//                   destroyed unfinished, `dropped` settles the flight
+//   request_stop()  by whoever dooms the flight: posts a `stopper` to where the task runs
+//
+// Which of `handed_over`, `drive` and `dropped` settles the flight is `launch`'s to say (launch.hpp).
 
 #include <cacheflight/detail/asio/context.hpp>
+#include <cacheflight/detail/asio/finished.hpp>
+#include <cacheflight/detail/asio/launching.hpp>
 #include <cacheflight/detail/asio/serial.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/detail/launch.hpp>
@@ -21,41 +31,6 @@
 #include <utility>
 
 namespace cacheflight::inline v1::detail::asio_front {
-
-/// An asynchronous operation that completes inside its initiation.
-struct at_once {
-  struct initiation {
-    template <class Handler>
-    void operator()(Handler&& handler) const {
-      std::decay_t<Handler> taken(std::forward<Handler>(handler));
-      std::move(taken)();
-    }
-  };
-  template <class Token>
-  auto operator()(Token&& token) const
-      -> decltype(net::async_initiate<Token, void()>(std::declval<initiation>(), token)) {
-    return net::async_initiate<Token, void()>(initiation(), token);
-  }
-};
-
-template <class Flight>
-struct release_flight {
-  void operator()(Flight* f) const noexcept { Flight::core_type::release(*f); }
-};
-template <class Flight>
-using flight_reference = std::unique_ptr<Flight, release_flight<Flight>>;
-
-/// Completion handler of a task's coroutine: keeps the signal as long as the coroutine. See
-/// `associated_executor` below.
-template <class Flight>
-struct finished {
-  using cancellation_slot_type = net::cancellation_slot;
-  flight_reference<Flight> flight;
-  [[nodiscard]] cancellation_slot_type get_cancellation_slot() const noexcept {
-    return flight->signal_.slot();
-  }
-  void operator()(std::exception_ptr) noexcept {}
-};
 
 /// A flight whose task is a coroutine of Asio's.
 template <class P, class Key, class Task, class Answer, class Executor>
@@ -120,7 +95,9 @@ class task_flight final : public keyed_flight<P, Key> {
  private:
   friend class task_reference<task_flight>;
   friend struct finished<task_flight>;
+  friend struct launching<task_flight>;
   using reference = task_reference<task_flight>;
+  using body_type = net::awaitable<void, Executor>;
   /// False: it is gone. The context must be pinned, unless the task cannot have unwound.
   [[nodiscard]] bool use_place() noexcept {
     unsigned uses = place_uses_.load(std::memory_order_relaxed);
@@ -160,63 +137,15 @@ class task_flight final : public keyed_flight<P, Key> {
     [[nodiscard]] attempt_type attempt() const noexcept { return {flight->referred()}; }
   };
 
-  /// The task on its way to a strand, which must not get stuck; see `with_strand`. A strand that we made is
-  /// no safer: in a context that is going, what is in a strand's queue is never destroyed.
-  struct launching {
-    explicit launching(task_flight* f) : flight(f->referred()) { body.emplace(drive(reference(f))); }
-    launching(launching const&) = delete;
-    launching& operator=(launching const&) = delete;
-    ~launching() { refuse(nullptr); }
-
-    /// On the strand.
-    void go() noexcept {
-      if (taken.exchange(true)) return;
-      std::exception_ptr failure;
-      // A stop request that came first has found no coroutine to cancel; one that comes now waits for the
-      // strand.
-      if (core_type::may_start(*flight)) {
-        try {
-          flight->spawn(std::move(*body));
-        } catch (...) {
-          failure = std::current_exception();
-        }
-      }
-      end(std::move(failure));
-    }
-    /// Does nothing if the executor has called, or will call, all the same.
-    void refuse(std::exception_ptr failure) noexcept {
-      if (!taken.exchange(true)) end(std::move(failure));
-    }
-
-   private:
-    void end(std::exception_ptr failure) noexcept {
-      body.reset();
-      flight->handed_over(std::move(failure));
-    }
-
-    flight_reference flight;
-    std::optional<net::awaitable<void, Executor>> body;
-    std::atomic<bool> taken{false};
-  };
-  struct starter {
-    std::shared_ptr<launching> task;
-    void operator()() const noexcept { task->go(); }
-
-    struct attempt_type {
-      std::shared_ptr<launching> task;
-      void refused() const noexcept { task->refuse(std::current_exception()); }
-    };
-    [[nodiscard]] attempt_type attempt() const noexcept { return {task}; }
-  };
   /// False: no strand, or one that is reached from this thread without its inner executor's queue; start the
   /// task here.
   template <class Found>
   [[nodiscard]] bool relay(Found const& found) {
     if constexpr (is_strand<Found>) {
       if (found.running_in_this_thread() || asio_front::runs_here(found.get_inner_executor())) return false;
-      auto task = detail::make_shared_recycled<launching>(this);
+      auto task = detail::make_shared_recycled<launching<task_flight>>(this);
       try {
-        asio_front::post_by_strand(found, starter{task});
+        asio_front::post_by_strand(found, starter<task_flight>{task});
       } catch (...) {
         task->refuse(std::current_exception());
       }
@@ -227,10 +156,10 @@ class task_flight final : public keyed_flight<P, Key> {
   }
 
   /// As a function, because for that co_spawn copies the executor less often.
-  void spawn(net::awaitable<void, Executor> body) {
+  void spawn(body_type body) {
     struct function {
-      net::awaitable<void, Executor> body;
-      net::awaitable<void, Executor> operator()() { return std::move(body); }
+      body_type body;
+      body_type operator()() { return std::move(body); }
     };
     net::co_spawn(place_->executor, function{std::move(body)}, finished<task_flight>{referred()});
   }
@@ -241,7 +170,7 @@ class task_flight final : public keyed_flight<P, Key> {
     if (launch_.handed_over(failure != nullptr)) unwind(why, nullptr, std::move(failure));
   }
 
-  static net::awaitable<void, Executor> drive(reference self) {
+  static body_type drive(reference self) {
     if (!self->launch_.begin()) co_return;
     if (!core_type::may_start(*self.operator->())) {  // over while it was queued (rule 34)
       if (self->launch_.answered()) self->unwind(cause::abandoned, nullptr, nullptr);
@@ -317,21 +246,3 @@ template <class Answer, class AwaitableExecutor, class Group, class K, class Tas
 }
 
 }  // namespace cacheflight::inline v1::detail::asio_front
-
-/// A finished task has nobody to call, so it needs no turn of anybody's: `co_spawn` calls the handler where
-/// it is, rather than keep work for the task's executor and dispatch to it. As for a handler without an
-/// executor, a cancellation is emitted at once, here on the task's executor, instead of being dispatched
-/// there as a raw pointer.
-template <class Flight, class Otherwise>
-struct cacheflight::detail::asio_front::net::associated_executor<
-    cacheflight::detail::asio_front::finished<Flight>, Otherwise> {
-  using asio_associated_executor_is_unspecialised = void;
-  using type = cacheflight::detail::asio_front::net::system_executor;
-  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&) noexcept {
-    return {};
-  }
-  [[nodiscard]] static type get(cacheflight::detail::asio_front::finished<Flight> const&,
-                                Otherwise const&) noexcept {
-    return {};
-  }
-};

@@ -6,25 +6,12 @@
 #include <cacheflight/detail/asio/asio.hpp>
 #include <cacheflight/detail/task.hpp>
 
-#include <functional>
-#include <type_traits>
-#include <utility>
-
 namespace cacheflight::inline v1::detail::asio_front {
 
 /// A task with an executor of its own; see `on`.
 template <class Executor, class F>
-struct task_on : executor_bound {
-  Executor executor;
-  F function;
-
-  task_on(Executor ex, F f) : executor(std::move(ex)), function(std::move(f)) {}
-
-  template <class... Args>
-    requires std::is_invocable_v<F, Args...>
-  decltype(auto) operator()(Args&&... args) {
-    return std::invoke(std::move(function), std::forward<Args>(args)...);
-  }
+struct task_on : placed<Executor, F> {
+  using placed<Executor, F>::placed;
 };
 
 template <class F, class Executor>
@@ -36,7 +23,7 @@ template <class F, class Executor>
 }
 template <class Own, class F, class Executor>
 [[nodiscard]] Executor executor_of(task_on<Own, F>& task, Executor const&) {
-  return task.executor;
+  return task.place;
 }
 
 }  // namespace cacheflight::inline v1::detail::asio_front

@@ -23,6 +23,8 @@ class outcall : public list_node {
     if (kept_) kept_->release();
   }
 
+  [[nodiscard]] core<P>& owner() const noexcept { return *shard_.owner; }
+
   /// The group was destroyed inside of it.
   [[nodiscard]] bool outlives_group() const noexcept { return kept_ != nullptr; }
 

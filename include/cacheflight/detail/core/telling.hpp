@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 
@@ -18,15 +19,10 @@ namespace cacheflight::inline v1::detail {
 
 template <class P>
 struct telling : steps<P> {
-  using typename steps<P>::flight_type;
-  using typename steps<P>::waiter_type;
-  using typename steps<P>::phase;
-  using typename steps<P>::batch;
-  using typename steps<P>::closing;
+  using typename steps<P>::flight_type, typename steps<P>::waiter_type, typename steps<P>::phase,
+      typename steps<P>::batch, typename steps<P>::closing;
   using outcall = detail::outcall<P>;
-  using steps<P>::released;
-  using steps<P>::strand;
-  using steps<P>::take_stranded;
+  using steps<P>::released, steps<P>::strand, steps<P>::take_stranded;
 
   // ---- references
 
@@ -39,6 +35,12 @@ struct telling : steps<P> {
     delete &f;
     if (s && s->ended.end()) s->owner->release();
   }
+
+  struct releaser {
+    std::uint32_t count = 1;
+    void operator()(flight_type* f) const noexcept { release(*f, count); }
+  };
+  using flight_reference = std::unique_ptr<flight_type, releaser>;
 
   // ---- turns
 
@@ -129,9 +131,13 @@ struct telling : steps<P> {
     flight_type& f = *end.f;
     shard<P>& s = *f.home_;
     release_waiters(s, f);
-    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery))
-      s.owner->deliver_last(f, *delivery);
+    if (std::optional<outcall> delivery; end.event && begin_outcall(s, delivery)) deliver_last(f, *delivery);
     release(f);
+  }
+
+  static void deliver_last(flight_type& f, outcall& delivery) noexcept {
+    delivery.owner().announcer_.deliver_last(f);  // the flight may not know its home any more
+    delivery.end();
   }
 
   /// False: no event is delivered any more.
@@ -160,7 +166,7 @@ struct telling : steps<P> {
     }
     if (last) owner.tell_destructor();
     if (!ours) return armed;
-    if (!silent) owner.deliver_last(f, delivery);
+    if (!silent) deliver_last(f, delivery);
     if (!doomed(f.why())) release_waiters(s, f);
     release(f);
     return armed;

@@ -18,26 +18,13 @@ namespace cacheflight::inline v1::detail {
 
 template <class P>
 struct timekeeping : telling<P> {
-  using typename steps<P>::clock;
-  using typename steps<P>::time_point;
-  using typename steps<P>::flight_type;
-  using typename steps<P>::waiter_type;
-  using typename steps<P>::batch;
-  using typename steps<P>::closing;
+  using typename steps<P>::clock, typename steps<P>::time_point, typename steps<P>::flight_type,
+      typename steps<P>::waiter_type, typename steps<P>::batch, typename steps<P>::closing;
   using outcall = detail::outcall<P>;
-  using steps<P>::depart;
-  using steps<P>::doom;
-  using steps<P>::has_jobs;
-  using steps<P>::leave_to_helpers;
-  using steps<P>::note_job;
-  using steps<P>::take_stranded;
-  using telling<P>::ask_to_stop;
-  using telling<P>::give_turns;
-  using telling<P>::hand_over;
-  using telling<P>::release;
-  using telling<P>::release_prompt;
-  using telling<P>::retain;
-  using telling<P>::tell;
+  using steps<P>::depart, steps<P>::doom, steps<P>::has_jobs, steps<P>::leave_to_helpers, steps<P>::note_job,
+      steps<P>::take_stranded;
+  using telling<P>::ask_to_stop, telling<P>::give_turns, telling<P>::hand_over, telling<P>::release,
+      telling<P>::release_prompt, telling<P>::retain, telling<P>::tell;
 
   // -- on the thread that keeps time
 
