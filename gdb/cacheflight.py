@@ -17,7 +17,7 @@ import gdb.types
 
 # What is read of the library's own classes.
 GROUP_CORE = "core_"
-CORE_SHARDS, CORE_SHARD_COUNT = "shards_", "count_"
+CORE_SHARDS, SHARDS_FIRST, SHARDS_COUNT = "shards_", "first_", "count_"
 SHARD_TABLE, SHARD_DETACHED = "table", "detached"
 TABLE_BUCKETS, TABLE_MASK, FLIGHT_NEXT = "buckets_", "mask_", "next_in_bucket"
 FLIGHT_WHY, FLIGHT_UNWOUND, FLIGHT_WAITERS, FLIGHT_ID = "why_", "unwound_", "waiters_", "id_"
@@ -52,9 +52,8 @@ def loaded(atomic):
 
 
 def shards(group):
-    core = group[GROUP_CORE]
-    first = member(core, CORE_SHARDS)
-    return [first[i] for i in range(int(member(core, CORE_SHARD_COUNT)))]
+    parts = member(group[GROUP_CORE], CORE_SHARDS)
+    return [parts[SHARDS_FIRST][i] for i in range(int(parts[SHARDS_COUNT]))]
 
 
 def flights(shard):
