@@ -94,7 +94,11 @@ struct driver {
   static constexpr clock::time_point never = clock::time_point::max();
 
   driver() { ++alive; }
-  ~driver() { --alive; }
+  ~driver() {
+    if (lets_go != scheduler::max_fibers && lets_go != fibers.current())
+      violation("the core goes while its group lets go of it");
+    --alive;
+  }
   driver(driver const&) = delete;
   driver& operator=(driver const&) = delete;
 
@@ -170,6 +174,7 @@ struct driver {
     helping = 0;
     due = never;
     work = nullptr;
+    lets_go = scheduler::max_fibers;
   }
   /// What may run somebody's code must find it false (rule 33).
   static bool keeps_time_here() { return keeps_time >> fibers.current() & 1; }
@@ -182,6 +187,8 @@ struct driver {
   static inline std::uint32_t keeps_time = 0;  // fibers
   static inline int helping = 0;
   static inline int alive = 0;
+  static inline std::size_t lets_go =
+      scheduler::max_fibers;  // the fiber that destroys the group; else nobody
 };
 
 /// What may run somebody's code.
@@ -726,7 +733,9 @@ inline void operation(char letter, std::size_t place) {
     now.destroyed = true;
     now.booked = kind == 'D';
     if (now.booked) now.flights->retain();  // for the books
+    driver::lets_go = now.me();
     now.flights->let_go();
+    driver::lets_go = scheduler::max_fibers;
     now.gone = true;
     fibers.wake();
     return;
@@ -992,6 +1001,7 @@ inline void declare_globals() {
                     {&driver::told, 1},
                     {&driver::keeps_time, sizeof driver::keeps_time},
                     {&driver::helping, sizeof driver::helping},
+                    {&driver::lets_go, sizeof driver::lets_go},
                     {&clock::ticks, sizeof clock::ticks}};
   for (auto const& [memory, size] : {std::pair<void*, std::size_t>(&driver::alive, sizeof driver::alive),
                                      {&anchor, sizeof anchor},
