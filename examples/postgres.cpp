@@ -9,6 +9,7 @@
 //     99 have left: 1 statement runs
 //     all have left: ERROR:  canceling statement due to user request
 //     0 statements run
+//     a caller with three seconds: ERROR:  canceling statement due to statement timeout
 #include <cacheflight/asio.hpp>
 
 #include <boost/asio.hpp>
@@ -16,6 +17,7 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <chrono>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -106,6 +108,28 @@ net::awaitable<void> get(server& s, std::string statement, std::vector<std::stri
   answers.push_back(*answer);
 }
 
+/// The server gives up by itself before the last of the callers would, also if our request to cancel is lost; a connection that another statement uses next sets its own limit.
+net::awaitable<std::string> load_in_time(cacheflight::task_context context, server& s,
+                                         std::string statement) {
+  std::chrono::milliseconds left = 0ms;  // no limit
+  if (auto const until = context.deadline()) {
+    auto const now = std::chrono::steady_clock::now();
+    left = std::chrono::floor<std::chrono::milliseconds>(*until - now) - 2s;  // for the answer's way
+    if (left <= 0ms) throw std::runtime_error("too late to begin");
+  }
+  co_await s.reports.ask(s.blocking, "set statement_timeout = " + std::to_string(left.count()));
+  co_return co_await load(s, std::move(statement));
+}
+
+net::awaitable<void> get_in_three_seconds(server& s, std::string statement) {
+  auto const patience = cacheflight::run_options().wait_timeout(3s);
+  try {
+    (void)co_await s.flights.run("report in time", patience, load_in_time, std::ref(s), std::move(statement));
+  } catch (std::exception const& e) {
+    std::cout << "a caller with three seconds: " << e.what();
+  }
+}
+
 net::awaitable<std::string> running(server& s) {
   return s.control.ask(s.blocking,
                        "select count(*) from pg_stat_activity where query like '%pg_sleep%' and "
@@ -141,6 +165,8 @@ net::awaitable<void> show(server& s) {
   callers.back().emit(net::cancellation_type::terminal);
   while (s.flights.stats().detached != 0 || s.how_it_ended.empty()) co_await a_moment();
   std::cout << "all have left: " << s.how_it_ended << co_await running(s) << " statements run\n";
+
+  co_await get_in_three_seconds(s, "select 1 from pg_sleep(3600)");
 }
 
 int main(int count, char** arguments) {

@@ -21,6 +21,7 @@ CORE_SHARDS, SHARDS_FIRST, SHARDS_COUNT = "shards_", "first_", "count_"
 SHARD_TABLE, SHARD_DETACHED = "table", "detached"
 TABLE_BUCKETS, TABLE_MASK, FLIGHT_NEXT = "buckets_", "mask_", "next_in_bucket"
 FLIGHT_WHY, FLIGHT_UNWOUND, FLIGHT_WAITERS, FLIGHT_ID = "why_", "unwound_", "waiters_", "id_"
+FLIGHT_SUPERSEDED = "superseded_"
 KEYED_FLIGHT_KEY = "key_"
 
 
@@ -103,7 +104,7 @@ class FlightPrinter:
     def to_string(self):
         why = str(loaded(member(self.flight, FLIGHT_WHY))).rsplit("::", 1)[-1]
         if why == "open":
-            state = "joinable"
+            state = "superseded" if member(self.flight, FLIGHT_SUPERSEDED) else "joinable"
         else:
             state = f"{'settled' if member(self.flight, FLIGHT_UNWOUND) else 'detached'} ({why})"
         waiters, number = (int(member(self.flight, name)) for name in (FLIGHT_WAITERS, FLIGHT_ID))

@@ -36,7 +36,7 @@ try:
     gdb.execute("continue")
     gdb.execute("up")
     texts = show("texts")
-    expect(texts, "flights up: 2, detached tasks: 1", '"user:42"', '"user:43"')
+    expect(texts, "flights up: 2, detached tasks: 1", '"user:42"] = joinable', '"user:43"] = superseded')
     if "user:44" in texts:
         raise AssertionError(texts)
     flight = "cacheflight::v1::detail::flight<cacheflight::v1::std_platform>*"

@@ -26,6 +26,7 @@ int main() {
   for (int number = 0; number < 90; ++number) numbers.start(number, task, ignore);
   stop_here();
   texts.cancel("user:44");
+  texts.supersede("user:43");
   stop_here();
   return 0;
 }

@@ -79,13 +79,30 @@ class CACHEFLIGHT_VISIBLE max_keys_error : public error {
               std::move(key)) {}
 };
 
+/// What has cancelled a flight.
+enum class cancel_reason : unsigned char {
+  cancel,    ///< `cancel(key)`.
+  clear,     ///< `clear()`.
+  destroyed  ///< Its group was destroyed.
+};
+
 /// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be
 /// confused with "you were cancelled", which every front reports in its own ecosystem's words (rule 14).
 class CACHEFLIGHT_VISIBLE cancelled_error : public error {
  public:
   /// For the library, and for tests of code that handles it.
-  explicit cancelled_error(detail::key_copy key = {})
-      : error("cacheflight: the flight was cancelled", std::move(key)) {}
+  explicit cancelled_error(detail::key_copy key = {}, cancel_reason reason = cancel_reason::cancel)
+      : error(reason == cancel_reason::cancel  ? "cacheflight: the flight was cancelled"
+              : reason == cancel_reason::clear ? "cacheflight: the flight was cancelled by clear()"
+                                               : "cacheflight: the flight was cancelled with its group",
+              std::move(key)),
+        reason_(reason) {}
+
+  /// Who has cancelled it: a request to its key, to all keys, or the end of the group.
+  [[nodiscard]] cancel_reason reason() const noexcept { return reason_; }
+
+ private:
+  cancel_reason reason_;
 };
 
 /// A flight for this key is up, but its task yields another type than this call's (rule 8). The flight is

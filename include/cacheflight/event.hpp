@@ -4,6 +4,7 @@
 /// What `options::on_event` is told.
 
 #include <cacheflight/detail/key.hpp>
+#include <cacheflight/detail/process.hpp>
 
 #include <any>
 #include <chrono>
@@ -58,7 +59,8 @@ struct event {
   std::chrono::nanoseconds duration;
   /// `task_rejected`: the exception that every waiter gets. Null otherwise.
   std::exception_ptr const& error;
-  /// `run_options::metadata`: the leader's on a flight's own events, the joiner's on its `hit`.
+  /// `run_options::metadata` of the call whose event it is: the leader's on a flight's own events, the
+  /// joiner's on its `hit`.
   std::any const& metadata;
 
   /// The key as an object of the group's key type; null if `Key` is another type.
@@ -68,6 +70,10 @@ struct event {
   }
 
   detail::key_view key_object;  ///< Behind `key` and `key_as`.
+
+  /// The metadata of the call that leads the flight, on all of its events: on a `hit` beside the joiner's
+  /// own, so that a trace can link the two (rule 47). Empty if there is no flight.
+  std::any const& leader_metadata = detail::nothing<std::any>.object;
 };
 
 }  // namespace cacheflight::inline v1

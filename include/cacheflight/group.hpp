@@ -33,6 +33,12 @@
 /// The library. Users need `group`, `options`, `run_options`, the errors, and the front that they include.
 namespace cacheflight::inline v1 {
 
+/// What a flight is, as `snapshot()` saw it.
+enum class flight_state : unsigned char {
+  joinable,   ///< Calls with its key join it.
+  superseded  ///< Nobody can join it any more; it goes on for those who wait (rule 49).
+};
+
 /// A flight as `snapshot()` saw it.
 template <class Name>
 struct flight_info {
@@ -41,6 +47,7 @@ struct flight_info {
   std::size_t waiters;                          ///< Callers that wait for it.
   std::optional<std::chrono::nanoseconds> age;  ///< Since the leader's call; see `options::measure_age`.
   std::optional<std::chrono::nanoseconds> time_left;  ///< Until its timeout; zero or negative: about to fire.
+  flight_state state;                                 ///< Whether it can be joined.
 };
 
 namespace detail {
@@ -124,7 +131,7 @@ class basic_group {
   ///
   /// `task` and `args` are bound as `std::jthread` does it: decayed copies, moved into the call when it
   /// leads, passed as rvalues, destroyed when the task has unwound; `std::ref` passes references. If the task
-  /// takes a leading `std::stop_token` or `stop_flag` it gets one. In an expression with a `co_await` prefer
+  /// takes a leading `std::stop_token`, `stop_flag` or `task_context` it gets one. In an expression with a `co_await` prefer
   /// a function with bound arguments to a capturing lambda, and build no aggregates: g++ 12 destroys closures
   /// and aggregates there twice.
   ///
@@ -206,11 +213,29 @@ class basic_group {
     });
   }
 
-  /// Cancels every flight that was joinable when it was called; some that start meanwhile may be among them.
+  /// The flight of `key`, if there is one, stops being joinable, and nothing else happens to it: its task
+  /// goes on, and its waiters get its outcome; the last of them who leaves still dooms it. Who calls after
+  /// this has returned gets nothing that was asked for before: the next call leads a new flight (rule 49).
+  /// For after a write: `database.write(value); cache.erase(key); flights.supersede(key);`. Returns whether
+  /// there was such a flight. `clear()` reaches superseded flights, `cancel(key)` does not. Throws what `has`
+  /// throws.
+  template <class K>
+  bool supersede(K const& key) {
+    return binding::with_probe(key, [this](auto const& probe) {
+      return core_->supersede(hash_of(probe),
+                              [&](flight_type const& f) { return same_key(own_key(f), probe); });
+    });
+  }
+
+  /// The same for every flight that was joinable when it was called; some that start meanwhile may be among
+  /// them.
+  void supersede() noexcept { core_->supersede_all(); }
+
+  /// Cancels every flight that was up when it was called; some that start meanwhile may be among them.
   void clear() noexcept { core_->clear(); }
 
-  /// The flights that can be joined now, in no order: a moment's view of each part of the table. Detached
-  /// tasks have no key any more; `stats().detached` counts them. Any thread, any time (rule 27). Each part is
+  /// The flights that are up now, in no order: a moment's view of each part of the table. Detached tasks are
+  /// not among them; `stats().detached` counts them. Any thread, any time (rule 27). Each part is
   /// locked for as long as it takes to note its flights, not for copying keys (rule 5). Throws what copying a
   /// key throws, and `std::bad_alloc`. Linear in the number of flights.
   [[nodiscard]] auto snapshot() const {
@@ -230,7 +255,8 @@ class basic_group {
       std::optional<std::chrono::nanoseconds> age, left;
       if (f.started() != time_point()) age = now - f.started();
       if (seen.until != (time_point::max)()) left = seen.until - now;
-      up.push_back({std::invoke(name, own_key(f)), f.id(), seen.waiters, age, left});
+      up.push_back({std::invoke(name, own_key(f)), f.id(), seen.waiters, age, left,
+                    seen.superseded ? flight_state::superseded : flight_state::joinable});
     });
     return up;
   }
@@ -312,6 +338,7 @@ class basic_group {
                          opts.timeout_or(core_->settings().default_timeout()),
                          opts.wait_timeout(),
                          &opts.metadata(),
+                         opts.rare(),
                          ready_to_suspend,
                          lets_go};
     typename core_type::unseen_flight fresh;
@@ -323,7 +350,8 @@ class basic_group {
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
     detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : binding::copy(key);
     if (in.how == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
-    if (in.how == detail::admission::group_gone) throw cancelled_error(std::move(refused));
+    if (in.how == detail::admission::group_gone)
+      throw cancelled_error(std::move(refused), cancel_reason::destroyed);
     core_->report_refusal(refused.view, c, fresh);
     throw max_keys_error(std::move(refused));
   }

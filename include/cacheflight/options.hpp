@@ -11,8 +11,11 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
+#include <optional>
 #include <ratio>
 #include <stdexcept>
 #include <stop_token>
@@ -151,6 +154,57 @@ class options {
   std::function<void(event const&)> on_event_;
 };
 
+/// What became of a call (rule 46).
+enum class call_role : unsigned char {
+  none,    ///< It has not entered.
+  led,     ///< It leads its flight: its task runs.
+  joined,  ///< It waits for another call's task.
+  refused  ///< Neither, for the reason that its error says.
+};
+
+/// What a call can tell of itself; see `run_options::report`.
+struct call_report {
+  call_role role = call_role::none;  ///< What it became.
+  std::uint64_t flight_id = 0;       ///< As in `event::flight_id`; 0 if it was refused.
+  std::size_t waiters = 0;           ///< Of its flight when it entered, with itself.
+  /// When its flight became joinable, by the clock of the group. Empty unless the flight's beginning was
+  /// noted: by a time limit, `not_before`, `options::measure_age`, or because there are events.
+  std::optional<std::chrono::steady_clock::time_point> began;
+};
+
+namespace detail {
+
+/// What few calls want: the others have a null pointer for all of it.
+struct rare_options {
+  call_report* report = nullptr;
+  std::optional<std::chrono::nanoseconds> not_before;  // since the clock's epoch
+};
+
+/// Null, or a `T` of its own, which is copied with it.
+template <class T>
+class copied {
+ public:
+  copied() noexcept {}
+  copied(copied const& other) : it_(other.it_ ? new T(*other.it_) : nullptr) {}
+  copied(copied&&) noexcept = default;
+  copied& operator=(copied const& other) {
+    it_.reset(other.it_ ? new T(*other.it_) : nullptr);
+    return *this;
+  }
+  copied& operator=(copied&&) noexcept = default;
+  ~copied() {}
+  [[nodiscard]] T const* get() const noexcept { return it_.get(); }
+  [[nodiscard]] T& made() {
+    if (!it_) it_.reset(new T);
+    return *it_;
+  }
+
+ private:
+  std::unique_ptr<T> it_;
+};
+
+}  // namespace detail
+
 /// What one call wants. Chainable: `run_options().timeout(2s).metadata(request_id)`.
 class run_options {
  public:
@@ -203,6 +257,31 @@ class run_options {
     return *this;
   }
 
+  /// Has the call write into `into` what became of it: once, in the step in which it enters, or is refused,
+  /// and never later (rule 46). So `into` must live until then, which for `run` in a coroutine is until it is
+  /// suspended, for `start` and a blocking `run` until they return. Other calls of the flight may still come
+  /// and go. Throws `std::bad_alloc`.
+  run_options& report(call_report& into) {
+    rare_.made().report = &into;
+    return *this;
+  }
+
+  /// Joins a flight only if it became joinable later than `moment`; otherwise it is superseded, and this call
+  /// leads a new one, in one step (rule 50): what comes back was asked for after `moment`, so it shows every
+  /// write that was done by then. A call that is refused supersedes nothing.
+  ///
+  /// `moment` is of the group's clock, `std::chrono::steady_clock`. A flight of which no clock has noted when
+  /// it began counts as older: `options::measure_age` has all of them note it, so that callers with
+  /// `not_before` share what plain calls have led. A moment in the future is the call's `std::invalid_argument`
+  /// when it enters. Throws `std::bad_alloc`.
+  template <class Clock, class Duration>
+  run_options& not_before(std::chrono::time_point<Clock, Duration> moment) {
+    static_assert(Clock::is_steady,
+                  "cacheflight: not_before takes a time of the group's clock, std::chrono::steady_clock");
+    rare_.made().not_before = std::chrono::ceil<std::chrono::nanoseconds>(moment.time_since_epoch());
+    return *this;
+  }
+
   /// What bounds the task, given the group's default; `max()`: none.
   [[nodiscard]] std::chrono::nanoseconds timeout_or(std::chrono::nanoseconds fallback) const noexcept {
     return timeout_set_ ? timeout_ : fallback;
@@ -216,6 +295,8 @@ class run_options {
   [[nodiscard]] std::any const& metadata() const noexcept { return metadata_; }
   /// The metadata, to be moved out. For fronts.
   [[nodiscard]] std::any&& take_metadata() noexcept { return std::move(metadata_); }
+  /// Null: none. For fronts.
+  [[nodiscard]] detail::rare_options const* rare() const noexcept { return rare_.get(); }
 
  private:
   detail::limit timeout_ = detail::no_limit;
@@ -223,6 +304,7 @@ class run_options {
   bool timeout_set_ = false;
   std::stop_token stop_token_;
   std::any metadata_;
+  detail::copied<detail::rare_options> rare_;
 };
 
 namespace detail {
@@ -234,6 +316,7 @@ struct no_options {
   [[nodiscard]] static std::stop_token stop_token() noexcept { return {}; }
   [[nodiscard]] static std::any const& metadata() noexcept { return none; }
   [[nodiscard]] static std::any take_metadata() noexcept { return {}; }
+  [[nodiscard]] static constexpr rare_options const* rare() noexcept { return nullptr; }
   operator run_options() const noexcept { return {}; }
 
  private:

@@ -22,6 +22,7 @@ enum class core_step {
   settle,     ///< A task has answered.
   leave,      ///< A caller leaves.
   cancel,     ///< `cancel` of one key.
+  supersede,  ///< `supersede`, of one key or one part of the table.
   clear,      ///< `clear`, one part of the table.
   release,    ///< A waiter is released; under the lock.
   stoppable,  ///< A task has started and can be asked to stop; without the lock.

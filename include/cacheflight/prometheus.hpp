@@ -125,6 +125,7 @@ class task_durations {
 ///     cacheflight_active_keys              gauge      flights that can be joined now
 ///     cacheflight_max_keys                 gauge      their limit; no series for a group without one
 ///     cacheflight_waiters                  gauge      callers waiting now
+///     cacheflight_superseded_flights       gauge      flights that go on and cannot be joined any more
 ///     cacheflight_detached_tasks           gauge      tasks that were asked to stop and go on
 ///     cacheflight_task_duration_seconds    histogram  of tasks that returned a value, with `task_durations`
 ///     cacheflight_task_duration_ms         histogram  the same in milliseconds
@@ -244,6 +245,7 @@ class prometheus_metrics final : public ::prometheus::Collectable {
   static constexpr description<std::size_t> gauges[] = {
       {"active_keys", "Flights that can be joined now.", &statistics::in_flight},
       {"waiters", "Callers waiting now.", &statistics::waiters},
+      {"superseded_flights", "Flights that go on and cannot be joined any more.", &statistics::superseded},
       {"detached_tasks", "Tasks that were asked to stop and have not ended yet.", &statistics::detached},
   };
 

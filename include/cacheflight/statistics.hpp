@@ -23,7 +23,8 @@ struct statistics {
       0;  ///< Calls refused because the flight's result type differs; neither hits nor misses.
   std::uint64_t callback_failures = 0;  ///< Times that `on_event` threw.
   std::size_t in_flight = 0;            ///< Joinable flights now.
-  std::size_t waiters = 0;              ///< Callers waiting for them.
+  std::size_t superseded = 0;           ///< Flights that nobody can join any more and that go on (rule 49).
+  std::size_t waiters = 0;              ///< Callers waiting for both.
   std::size_t detached = 0;             ///< Tasks that were asked to stop and have not unwound yet.
 };
 

@@ -1477,11 +1477,15 @@ TEST(R40, calls_made_while_the_group_goes_are_cancelled) {
   auto owner = std::make_unique<manual_group>(options().on_event([&](cacheflight::event const& e) {
     if (e.type != event_type::task_cancelled) return;
     for (char const* const key : {"k", "another"}) {
-      call& late = front.run(*flights, key, {}, make_task());
+      cacheflight::call_report report;
+      call& late = front.run(*flights, key, run_options().report(report), make_task());
       EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
+      EXPECT_EQ(report.role, cacheflight::call_role::refused);
     }
     int const started = manual_driver::ensured;
-    call& late = front.run(*flights, "k", run_options().timeout(1s), make_task());
+    cacheflight::call_report report;
+    call& late = front.run(*flights, "k", run_options().timeout(1s).report(report), make_task());
+    EXPECT_EQ(report.role, cacheflight::call_role::refused);
     EXPECT_EQ(manual_driver::ensured, started);
     EXPECT_TRUE(late.failed_with<cacheflight::cancelled_error>());
     EXPECT_FALSE(flights->has("k"));

@@ -5,6 +5,7 @@
 // tests stop between steps.
 
 #include "front.hpp"
+#include <cacheflight/detail/outcome.hpp>
 
 #include <deque>
 
@@ -99,9 +100,7 @@ struct hand_front : front_traits {
       else if (f.why() == cd::cause::timed_out)
         e = std::make_exception_ptr(
             cacheflight::timeout_error(cacheflight::timeout_scope::flight, f.copy_key()));
-      else if (f.why() == cd::cause::cancelled)
-        e = std::make_exception_ptr(cacheflight::cancelled_error(f.copy_key()));
-      else e = std::make_exception_ptr(cacheflight::abandoned_error(f.copy_key()));
+      else e = cd::failure_of(f, how_left());
       core_type::finish(*this);
       complete(std::move(v), std::move(e));
     }

@@ -996,3 +996,5 @@ TYPED_TEST(contract, R32_keys_are_arbitrary_bytes) {
 
 }  // namespace
 }  // namespace cacheflight_test
+
+#include "fresh_scenarios.hpp"

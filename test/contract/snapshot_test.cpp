@@ -17,9 +17,11 @@ using cacheflight::run_options;
 
 TEST(R27, snapshot_shows_the_flights_that_can_be_joined) {
   manual_group flights{options().measure_age()};
+  std::size_t const looks = manual_clock::reads();
   EXPECT_TRUE(flights.snapshot().empty());
+  EXPECT_EQ(manual_clock::reads(), looks) << "there is nothing whose age is asked";
   hand_front front;
-  auto const slow = make_task(), timed = make_task(), other = make_task();
+  auto const slow = make_task(), timed = make_task(), other = make_task(), again = make_task();
   front.run(flights, "slow", {}, slow);
   manual_clock::advance(2s);
   front.run(flights, "timed", run_options().timeout(5s), timed);
@@ -39,7 +41,15 @@ TEST(R27, snapshot_shows_the_flights_that_can_be_joined) {
   EXPECT_EQ(seen[1].time_left, 4s);
   EXPECT_NE(seen[0].id, seen[1].id);
 
-  flights.cancel("slow");
+  flights.supersede("slow");
+  for (auto const& f : flights.snapshot())
+    EXPECT_EQ(f.state,
+              f.key == "slow" ? cacheflight::flight_state::superseded : cacheflight::flight_state::joinable)
+        << f.key;
+  front.run(flights, "slow", {}, again);
+  EXPECT_EQ(flights.snapshot().size(), 3u);
+  again->value = 1, again->open_gate(false);
+  flights.clear();
   timed->value = 1, timed->open_gate(false);
   EXPECT_TRUE(flights.snapshot().empty());
   EXPECT_EQ(flights.stats().detached, 1u);

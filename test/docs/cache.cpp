@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <latch>
@@ -55,6 +56,62 @@ class database {
 
 #include "cache/a-generation-in-the-key.inc"
 #include "cache/a-generation-in-the-key-2.inc"
+
+/// What the page shows of its short form, in the place of a class's members.
+struct shortest {
+  database& database_;
+  cacheflight::group& flights_;
+  std::unordered_map<std::string, user> cache_;
+  void erase_cached(std::string const& id) { cache_.erase(id); }
+#include "cache/the-short-form-supersede.inc"
+};
+#include "cache/the-short-form-supersede-2.inc"
+#include "cache/the-short-form-supersede-3.inc"
+
+TEST(docs_cache, the_shortest_form_takes_the_flight_out_of_the_way) {
+  database db;
+  db.store({"42", "Ada"});
+  cacheflight::group flights;
+  shortest users{db, flights, {}};
+  db.hold_next_load();
+  user early;
+  std::jthread reader([&] { early = *flights.run("user:42", &database::load, &db, std::string("42")); });
+  db.await_load();
+  users.write({"42", "Grace"});
+  EXPECT_EQ(flights.run("user:42", &database::load, &db, std::string("42"))->name, "Grace");
+  db.release();
+  reader.join();
+  EXPECT_EQ(early.name, "Ada");
+}
+
+TEST(docs_cache, a_superseded_task_does_not_fill_the_cache) {
+  database db;
+  db.store({"42", "Ada"});
+  superseding_store users(db);
+  db.hold_next_load();
+  user early;
+  std::jthread reader([&] { early = users.read("42"); });
+  db.await_load();
+  users.write({"42", "Grace"});
+  db.release();
+  reader.join();
+  EXPECT_EQ(early.name, "Ada") << "it had asked before the write";
+  EXPECT_EQ(users.read("42").name, "Grace");
+  EXPECT_EQ(users.read("42").name, "Grace");
+  EXPECT_EQ(db.loads(), 2) << "from the cache";
+}
+
+TEST(docs_cache, who_knows_when_it_wrote_reads_it) {
+  database db;
+  db.store({"42", "Ada"});
+  cacheflight::group flights(cacheflight::options().measure_age());
+  db.hold_next_load();
+  std::jthread reader([&] { (void)flights.run("user:42", &database::load, &db, std::string("42")); });
+  db.await_load();
+  db.store({"42", "Grace"});
+  EXPECT_EQ(read_my_write(flights, db, "42", std::chrono::steady_clock::now()).name, "Grace");
+  db.release();
+}
 
 TEST(docs_cache, race) {
   database db;

@@ -7,6 +7,7 @@
 #include <boost/asio.hpp>
 
 #include <chrono>
+#include <stdexcept>
 #include <string>
 
 namespace docs::deadlines {
@@ -33,6 +34,32 @@ net::awaitable<std::string> render(std::string name) {
 }
 
 #include "deadlines/deadlines-2.inc"
+
+std::string sent;
+net::awaitable<std::string> query(std::string statement) {
+  sent = std::move(statement);
+  co_return "rendered";
+}
+#include "deadlines/telling-the-upstream.inc"
+
+std::string sent_for(cacheflight::run_options opts) {
+  net::io_context io;
+  auto const caller = [&]() -> net::awaitable<void> {
+    (void)co_await reports.run("sales", opts, render_in_time, "sales");
+  };
+  net::co_spawn(io, caller, net::detached);
+  io.run();
+  return sent;
+}
+
+TEST(docs_deadlines, telling_the_upstream) {
+  EXPECT_EQ(sent_for(cacheflight::run_options().no_timeout()),
+            "set statement_timeout = 0; select render('sales')");
+  std::string const limited = sent_for(cacheflight::run_options().wait_timeout(10s).timeout(1h));
+  EXPECT_TRUE(limited.starts_with("set statement_timeout = 9") ||
+              limited.starts_with("set statement_timeout = 10000;"))
+      << limited;
+}
 
 TEST(docs_deadlines, wrong_and_right) {
   printed out;

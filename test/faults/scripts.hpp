@@ -235,6 +235,46 @@ struct wait_times_out : script_base {
   }
 };
 
+/// Superseding has happened if and only if the call leads.
+struct not_before : script_base {
+  static constexpr bool leads = true;
+  static constexpr char const* name = "a call that takes nothing older";
+  static cf::options group() { return cf::options().max_keys(2); }
+  template <class S>
+  static void prepare(S& s) {
+    s.run(0, here);
+    s.front.pump();
+    s.opts = with_metadata().not_before(cacheflight_test::manual_clock::now());
+  }
+  template <class S>
+  static void act(S& s) {
+    s.run(1, here, s.opts);
+    s.front.pump();
+    auto const books = s.flights->stats();
+    EXPECT_EQ(books.superseded, books.misses - 2) << "a bystander's and the first one's";
+    s.tell(0, told::answer);
+    s.expect(0, end::value, may::fail_with_flight);
+    s.tell(1, told::answer);
+    s.expect(1, end::value, may::fail);
+  }
+};
+
+struct superseded : script_base {
+  static constexpr char const* name = "the flight is superseded";
+  template <class S>
+  static void prepare(S& s) {
+    s.run(0, here);
+    s.front.pump();
+  }
+  template <class S>
+  static void act(S& s) {
+    s.flights->supersede(here);
+    s.flights->supersede();
+    s.tell(0, told::answer);
+    s.expect(0, end::value, may::fail_with_flight);
+  }
+};
+
 struct group_destroyed : script_base {
   static constexpr char const* name = "the group is destroyed";
   template <class S>

@@ -62,12 +62,13 @@ tally sweep() {
 template <class... Scripts>
 struct scripts {};
 
-using all_scripts = scripts<miss, miss_with_metadata_and_deadlines, at_once<told::answer, end::value>,
-                            at_once<told::fail, end::failed>, at_once<told::drop, end::abandoned>,
-                            five_misses, join, settle<told::answer, end::value>,
-                            settle<told::fail, end::failed>, settle<told::drop, end::abandoned>,
-                            from_miss_to_settle, leader_leaves, last_leaves, cancel, clear, flight_times_out,
-                            wait_times_out, group_destroyed, at_the_cap, already_stopped, call_again>;
+using all_scripts =
+    scripts<miss, miss_with_metadata_and_deadlines, at_once<told::answer, end::value>,
+            at_once<told::fail, end::failed>, at_once<told::drop, end::abandoned>, five_misses, join,
+            settle<told::answer, end::value>, settle<told::fail, end::failed>,
+            settle<told::drop, end::abandoned>, from_miss_to_settle, leader_leaves, last_leaves, cancel,
+            clear, flight_times_out, wait_times_out, not_before, superseded, group_destroyed, at_the_cap,
+            already_stopped, call_again>;
 
 template <class Front, class Script>
 void report(tally& sum) {

@@ -120,6 +120,8 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   pass(flights, 1s);
   for (int i = 0; i < 6; ++i) held.ask(flights, "cancelled" + std::to_string(i));
   flights.clear();
+  for (int i = 0; i < 3; ++i) held.ask(flights, "superseded" + std::to_string(i));
+  flights.supersede();
   for (int i = 0; i < 12; ++i) callers.ask(flights, "up" + std::to_string(i));
   for (int i = 0; i < 7; ++i) callers.ask(flights, "up0");
   for (int i = 0; i < 8; ++i) callers.ask(flights, "refused");
@@ -130,12 +132,13 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   for (int i = 0; i < 10; ++i) callers.ask(flights, "up1");
 
   samples const expected{
-      {in("users", "hit_total"), 7 + 10},      {in("users", "miss_total"), 2 + 3 + 1 + 5 + 6 + 12 + 8},
-      {in("users", "error_total"), 3 + 1},     {in("users", "timeout_total"), 5},
-      {in("users", "cancelled_total"), 6},     {in("users", "max_keys_rejected_total"), 8},
-      {in("users", "type_mismatch_total"), 9}, {in("users", "callback_failures_total"), 10},
-      {in("users", "active_keys"), 12},        {in("users", "max_keys"), 12},
-      {in("users", "waiters"), 12 + 7 + 10},   {in("users", "detached_tasks"), 5 + 6},
+      {in("users", "hit_total"), 7 + 10},        {in("users", "miss_total"), 2 + 3 + 1 + 5 + 6 + 3 + 12 + 8},
+      {in("users", "error_total"), 3 + 1},       {in("users", "timeout_total"), 5},
+      {in("users", "cancelled_total"), 6},       {in("users", "max_keys_rejected_total"), 8},
+      {in("users", "type_mismatch_total"), 9},   {in("users", "callback_failures_total"), 10},
+      {in("users", "active_keys"), 12},          {in("users", "max_keys"), 12},
+      {in("users", "waiters"), 3 + 12 + 7 + 10}, {in("users", "detached_tasks"), 5 + 6},
+      {in("users", "superseded_flights"), 3},
   };
   samples found = scrape(metrics);
   std::erase_if(found, [](auto const& one) { return one.first.starts_with("cacheflight_task_duration_"); });
@@ -149,7 +152,7 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   broken = false;
   callers.answer_all();
   held.drop_all();
-  for (char const* gauge : {"active_keys", "waiters", "detached_tasks"})
+  for (char const* gauge : {"active_keys", "superseded_flights", "waiters", "detached_tasks"})
     EXPECT_EQ(sample(metrics, in("users", gauge)), 0) << gauge;
 }
 
@@ -163,7 +166,7 @@ TEST(prometheus, types_and_texts_are_announced) {
     EXPECT_THAT(text, HasSubstr(std::string("# TYPE cacheflight_") + counter + "_total counter\n"));
     EXPECT_THAT(text, HasSubstr(std::string("# HELP cacheflight_") + counter + "_total "));
   }
-  for (char const* gauge : {"active_keys", "max_keys", "waiters", "detached_tasks"})
+  for (char const* gauge : {"active_keys", "max_keys", "superseded_flights", "waiters", "detached_tasks"})
     EXPECT_THAT(text, HasSubstr(std::string("# TYPE cacheflight_") + gauge + " gauge\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE cacheflight_task_duration_ms histogram\n"));
 }
@@ -240,7 +243,7 @@ TEST(prometheus, a_group_that_is_gone_leaves_its_last_counts) {
   callers.answer_all();
   EXPECT_EQ(sample(metrics, in("users", "miss_total")), 1);
   EXPECT_EQ(sample(metrics, in("users", "cancelled_total")), 1);
-  for (char const* gauge : {"active_keys", "waiters", "detached_tasks"})
+  for (char const* gauge : {"active_keys", "superseded_flights", "waiters", "detached_tasks"})
     EXPECT_EQ(sample(metrics, in("users", gauge)), 0) << gauge;
   EXPECT_EQ(alive.use_count(), 2);
   metrics.detach("users");

@@ -182,7 +182,9 @@ class hand_runner final : public runner {
           break;
         case cause::abandoned: got.end = ending::abandoned; break;
         case cause::timed_out: got.end = ending::timed_out; break;
-        case cause::cancelled: got.end = ending::cancelled; break;
+        case cause::cancelled:
+        case cause::cleared:
+        case cause::destroyed: got.end = ending::cancelled; break;
       }
     }
     core_type::finish(w);

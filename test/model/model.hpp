@@ -44,6 +44,8 @@ struct flight {
   task_is task = task_is::unborn;
   std::uint8_t key = 0;
   bool other_type = false;
+  bool superseded = false;  // nobody joins it any more
+  bool noted = false;       // a clock has seen when it began
   bool stoppable = false, stop_owed = false, stop_refused = false, stop_permitted = false, asked = false;
   bool last_event = false;  // has begun
   bool announced = false;   // the last event was delivered
@@ -63,8 +65,9 @@ struct call {
   verdict answer = verdict::joins;
   std::uint8_t key = 0;
   bool other_type = false;
-  bool timed = false;  // it was given a limit
-  bool busy = false;   // its own `run` has not returned, or it is being destroyed
+  bool timed = false;  // it was given a limit, or a moment
+  nanos not_before = never;
+  bool busy = false;  // its own `run` has not returned, or it is being destroyed
   int flight = no_one;
   int metadata = 0;
   int told = 0;             // how many of its own events
@@ -87,7 +90,7 @@ struct seen {
   std::size_t waiters;
   nanos duration;
   int error;  // 0: none; -1: abandoned_error; otherwise which
-  int metadata;
+  int metadata, leaders;
 };
 
 /// What a caller got.
@@ -134,12 +137,18 @@ class model {
 
   [[nodiscard]] int open_flight(int key) const {
     for (int i = 0; i < top_flight_; ++i)
-      if (at(i).used && at(i).end == ending::open && at(i).key == key) return i;
+      if (at(i).used && at(i).end == ending::open && !at(i).superseded && at(i).key == key) return i;
     return no_one;
+  }
+  /// The one that the call would join; what it finds may be too old for it (rule 50).
+  [[nodiscard]] int flight_for(call const& c) const {
+    int const f = open_flight(c.key);
+    if (f == no_one || c.not_before == never) return f;
+    return at(f).noted && at(f).started > c.not_before ? f : no_one;
   }
   /// What there is.
   struct totals {
-    std::size_t open = 0, waiters = 0, detached = 0;
+    std::size_t open = 0, superseded = 0, waiters = 0, detached = 0;
     int alive = 0;      // flights
     int values = 0;     // those counted; as long as their flight, for callers drop theirs at once
     unsigned keys = 0;  // bit by bit
@@ -150,8 +159,12 @@ class model {
       if (!f.used) continue;
       ++t.alive;
       if (f.end == ending::open) {
-        ++t.open;
         t.waiters += static_cast<std::size_t>(f.waiters);
+        if (f.superseded) {
+          ++t.superseded;
+          continue;
+        }
+        ++t.open;
         t.keys |= 1u << f.key;
       } else {
         t.detached += f.task != task_is::gone;
@@ -190,9 +203,11 @@ class model {
 
   /// Rules 1, 2, 8, 21. Changes nothing.
   [[nodiscard]] verdict decide(int c) const {
-    int const f = open_flight(of(c).key);
+    int const f = flight_for(of(c));
     if (f != no_one) return at(f).other_type == of(c).other_type ? verdict::joins : verdict::other_type;
-    if (max_keys != 0 && open_flights() >= static_cast<std::size_t>(max_keys)) return verdict::full;
+    if (open_flight(of(c).key) == no_one && max_keys != 0 &&
+        open_flights() >= static_cast<std::size_t>(max_keys))
+      return verdict::full;
     return verdict::leads;
   }
 
@@ -201,7 +216,7 @@ class model {
     me.answer = answer;
     switch (answer) {
       case verdict::joins: {
-        me.flight = open_flight(me.key);
+        me.flight = flight_for(me);
         flight& f = at(me.flight);
         me.waiters_at_join = ++f.waiters;
         if (events) ++f.delivering;
@@ -209,6 +224,7 @@ class model {
         break;
       }
       case verdict::leads: {
+        supersede(me.key);
         me.flight = unused_flight();
         if (me.flight >= top_flight_) top_flight_ = me.flight + 1;
         flight& f = at(me.flight);
@@ -218,6 +234,7 @@ class model {
         f.other_type = me.other_type;
         f.metadata = me.metadata;
         f.started = me.timed ? me.entered : now;  // with a limit the clock is read before the flight is built
+        f.noted = me.timed || events;
         f.deadline = me.deadline;
         f.waiters = 1;
         if (events) ++f.delivering;
@@ -289,6 +306,15 @@ class model {
     close(f, ending::cancelled);
     return true;
   }
+  /// Rule 49.
+  bool supersede(int key) {
+    int const f = open_flight(key);
+    if (f != no_one) at(f).superseded = true;
+    return f != no_one;
+  }
+  void supersede() {
+    for (int key = 0; key < key_count; ++key) supersede(key);
+  }
   void clear() {
     for (int i = 0; i < top_flight_; ++i)
       if (at(i).used && at(i).end == ending::open) close(i, ending::cancelled);
@@ -338,7 +364,8 @@ class model {
       expect(e.waiters == static_cast<std::size_t>(f.waiters),
              "rule 24: a last event with a wrong number of waiters");
       expect(e.duration == now - f.started, "rule 24: a wrong duration");
-      expect(e.metadata == f.metadata, "rule 24: a last event without the leader's metadata");
+      expect(e.metadata == f.metadata && e.leaders == f.metadata,
+             "rules 24, 47: a last event without the leader's metadata");
       int const error = f.end == ending::error ? f.answer : f.end == ending::abandoned ? abandoned_answer : 0;
       expect(e.error == error, "rules 7, 24: a last event with a wrong error");
       return i;
@@ -350,7 +377,8 @@ class model {
     expect(e.duration == 0 && e.error == 0, "rule 24: a duration or an error where there is none");
     expect(e.metadata == me.metadata, "rule 24: an event without its call's metadata");
     if (me.flight == no_one) {
-      expect(e.id == 0 && e.waiters == 0, "rule 24: an event of no flight with an id or waiters");
+      expect(e.id == 0 && e.waiters == 0 && e.leaders == 0,
+             "rules 24, 47: an event of no flight with an id, waiters or a leader");
       return no_one;
     }
     flight& f = at(me.flight);
@@ -360,6 +388,7 @@ class model {
       f.id = e.id;
     }
     expect(e.id == f.id, "rule 24: an event with another flight's id");
+    expect(e.leaders == f.metadata, "rule 47: an event without the metadata of its flight's leader");
     expect(!f.last_event, "rule 22: an event after the flight's last");
     std::size_t const waiters =
         me.answer == verdict::joins ? static_cast<std::size_t>(me.waiters_at_join) : 1;

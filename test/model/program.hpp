@@ -23,6 +23,7 @@ enum class code : std::uint8_t {
   vanish,          // a caller is destroyed
   arm,             // a caller that was held up between entering and waiting goes on
   cancel,          // cancel(key)
+  supersede,       // supersede(key), or supersede()
   clear,           // clear()
   pass,            // time passes, and the deadline thread runs
   hook,            // the next operation is done inside user code
@@ -54,7 +55,7 @@ struct operation {
                                                 run,          run,
                                                 run,          run,
                                                 run,          run,
-                                                run,          run,
+                                                run,          supersede,
                                                 settle,       settle,
                                                 settle,       settle,
                                                 settle,       settle,
@@ -143,6 +144,7 @@ struct run_plan {
   [[nodiscard]] bool held_up() const noexcept { return (a & 0x10) != 0; }
   [[nodiscard]] bool armed_first() const noexcept { return (a & 0x20) != 0; }
   [[nodiscard]] bool other_type() const noexcept { return (a & 0xc0) == 0xc0; }
+  [[nodiscard]] bool dated() const noexcept { return (a & 0xc0) == 0x80; }
   [[nodiscard]] int timeout() const noexcept {
     return b & 7;
   }  // 0: the group's, 6: none, 7: beyond the range
@@ -168,6 +170,7 @@ inline std::string program::text() const {
         if (r.held_up()) s += ", held up";
         if (r.armed_first()) s += ", armed first";
         if (r.other_type()) s += ", other type";
+        if (r.dated()) s += ", not before some moment";
         if (r.timeout()) s += ", timeout " + std::to_string(r.timeout());
         if (r.wait_timeout()) s += ", wait timeout " + std::to_string(r.wait_timeout());
         if (r.metadata()) s += ", metadata";
@@ -183,6 +186,7 @@ inline std::string program::text() const {
       case code::vanish: s += "vanish, caller " + number(o.a); break;
       case code::arm: s += "arm caller " + number(o.a); break;
       case code::cancel: s += "cancel key " + number(o.a & 3); break;
+      case code::supersede: s += o.a & 4 ? "supersede all" : "supersede key " + number(o.a & 3); break;
       case code::clear: s += "clear"; break;
       case code::pass: {
         static constexpr char const* ways[] = {"pass a little", "pass to the next deadline",

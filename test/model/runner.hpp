@@ -90,6 +90,7 @@ class runner {
   /// The call is in: it waits, or has failed.
   void entered(int c) {
     if (entering() != c) return model_.violated("a call that was not entering has entered");
+    check_report(c);
     --entering_count_;
     model_.entered(c);
   }
@@ -180,6 +181,30 @@ class runner {
   [[nodiscard]] static std::string_view name(int key) noexcept {
     static constexpr std::array<std::string_view, key_count> names{"user:0", "user:1", "user:2", "user:3"};
     return names[static_cast<std::size_t>(key)];
+  }
+
+  /// Rule 46: it is written when the call enters, or is refused.
+  void check_report(int c) {
+    using cacheflight::call_role;
+    call const& me = model_.of(c);
+    cacheflight::call_report const& r = reports_[static_cast<std::size_t>(c)];
+    bool const joins = me.answer == verdict::joins, leads = me.answer == verdict::leads;
+    bool const unseen = me.answer == verdict::no_thread || me.answer == verdict::no_memory;
+    model_.expect(r.role == (joins    ? call_role::joined
+                             : leads  ? call_role::led
+                             : unseen ? call_role::none
+                                      : call_role::refused),
+                  "rule 46: a report of another role");
+    if (me.flight == no_one)
+      return model_.expect(r.flight_id == 0 && r.waiters == 0 && !r.began, "rule 46: a report of no flight");
+    flight const& f = model_.at(me.flight);
+    model_.expect(r.flight_id != 0 && (!model_.events || r.flight_id == f.id),
+                  "rule 46: a report with another flight's id");
+    model_.expect(r.waiters == static_cast<std::size_t>(joins ? me.waiters_at_join : 1),
+                  "rule 46: a report with another number of waiters");
+    model_.expect(r.began.has_value() == f.noted &&
+                      (!f.noted || r.began->time_since_epoch() == std::chrono::nanoseconds(f.started)),
+                  "rule 46: a report of another beginning");
   }
 
   // ---- errors ---------------------------------------------------------------------------------------------
@@ -295,6 +320,20 @@ class runner {
           model_.expect(group_->cancel(name(key)) == there, "rule 13: cancel does not say what it did");
         }
         break;
+      case code::supersede:
+        if (has_group()) {
+          ++operations_;
+          int const key = o.a & 3;
+          if (o.a & 4) {
+            model_.supersede();
+            group_->supersede();
+          } else {
+            bool const there = model_.supersede(key);
+            model_.expect(group_->supersede(name(key)) == there,
+                          "rule 49: supersede does not say what it did");
+          }
+        }
+        break;
       case code::clear:
         if (has_group()) {
           ++operations_;
@@ -339,8 +378,15 @@ class runner {
     me.other_type = r.other_type();
     me.serial = ++serial_;
     cacheflight::run_options opts;
-    bool const timed = me.timed = set_limits(r, me, opts);
+    bool const timed = set_limits(r, me, opts);
+    me.timed = timed || r.dated();
     me.entered = model_.now;
+    if (r.dated()) {
+      me.not_before = model_.now - (r.b & 1 ? tick : 0);
+      opts.not_before(clock::time_point(std::chrono::nanoseconds(me.not_before)));
+    }
+    cacheflight::call_report& report = reports_[static_cast<std::size_t>(c)] = {};
+    opts.report(report);
     if (r.metadata()) {
       me.metadata = static_cast<int>(me.serial);
       opts.metadata(std::any(me.metadata));
@@ -566,8 +612,16 @@ class runner {
         error = -3;
       }
     }
-    return {e.type, key_of(e.key),           e.flight_id, e.waiters, e.duration.count(),
-            error,  metadata ? *metadata : 0};
+    int const* const leaders = std::any_cast<int>(&e.leader_metadata);
+    model_.expect(leaders || !e.leader_metadata.has_value(), "rule 47: metadata of another type");
+    return {e.type,
+            key_of(e.key),
+            e.flight_id,
+            e.waiters,
+            e.duration.count(),
+            error,
+            metadata ? *metadata : 0,
+            leaders ? *leaders : 0};
   }
 
   /// Whether what is observed now is the deadline thread's doing.
@@ -598,6 +652,7 @@ class runner {
     model_.expect(s.max_keys_rejected == m.max_keys_rejected, "rule 23: stats().max_keys_rejected");
     model_.expect(s.type_mismatches == m.type_mismatches, "rule 23: stats().type_mismatches");
     model_.expect(s.callback_failures == m.callback_failures, "rule 25: stats().callback_failures");
+    model_.expect(s.superseded == t.superseded, "rule 49: stats().superseded");
     model_.expect(s.waiters == t.waiters, "rule 23: stats().waiters");
     model_.expect(s.detached == t.detached, "rule 21: stats().detached");
   }
@@ -647,6 +702,7 @@ class runner {
   nanos default_timeout_ = never;
   std::array<hooks, place_count> hooks_{};
   std::array<run_plan, call_count> plans_{};
+  std::array<cacheflight::call_report, call_count> reports_{};
   std::array<run_plan, flight_count> flight_plans_{};
   std::array<bool, flight_count> parked_{};
   std::array<int, call_count> entering_{};

@@ -319,7 +319,7 @@ BUGS = [
         "a_throwing_callback_leaks_a_waiter",
         "the call fails with the callback's exception, its waiter stays, automatic cancellation never fires",
         [
-            (CORE, "std::exception_ptr const& error, std::any const& metadata) «noexcept»", "noexcept(false)"),
+            (CORE, "std::any const& metadata, std::any const& leaders) «noexcept» {\n    try", "noexcept(false)"),
             (
                 CORE,
                 "still to be told, and its callers\n      «callback_failed();»",
@@ -377,7 +377,7 @@ BUGS = [
     Bug(
         "clear_misses_one_flight",
         "the flight that is the last of its part of the table survives",
-        [(CORE, "closing const end = doom(s, f, cause::cancelled);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
+        [(CORE, "closing const end = doom(s, f, group_goes ? cause::destroyed : cause::cleared);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
     ),
     Bug(
         "clear_misses_the_last_shard",
@@ -532,7 +532,7 @@ BUGS = [
     Bug(
         "a_call_leads_while_the_group_goes",
         "its flight is cancelled by nobody",
-        [(CORE, "if («s.gone») return {admission::group_gone};", "!BUG && $OLD")],
+        [(CORE, "if («s.gone») {\n            report(c, call_role::refused);", "!BUG && $OLD")],
     ),
     # ---- limits: rule 21
     Bug(
@@ -552,7 +552,7 @@ BUGS = [
         "cap_counts_until_the_task_has_unwound",
         "a doomed flight keeps its place",
         [
-            (CORE, "s.owner->options_.max_keys() != 0", "!(BUG && doomed(why) && !f.unwound_) && $OLD"),
+            (CORE, "else «give_back_key(s);»", "if (!(BUG && doomed(why) && !f.unwound_)) { $OLD }"),
             (
                 CORE,
                 DETACHED,
@@ -656,7 +656,7 @@ BUGS = [
             (
                 CORE,
                 "waiters = f->waiters_;",
-                "$OLD\n        if (BUG) announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, *c.metadata);",
+                "$OLD\n        if (BUG) announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, *c.metadata, *c.metadata);",
             )
         ],
     ),
@@ -811,5 +811,89 @@ BUGS = [
         "a_refused_leader_leaks_its_flight",
         "what was built for nothing is not destroyed",
         [(CORE, "~unseen_flight() { «delete flight_;» }", "if (!BUG) { $OLD }")],
+    ),
+    # ---- superseded flights: rules 47, 49, 50
+    Bug(
+        "superseded_and_still_found",
+        "who calls after a write gets what was read before it",
+        [(CORE, "s.table.hide(f, f.id_);", "if (!BUG) { $OLD }"), (CORE, "«s.table.unhide();»\n    else", "{ if (!BUG) { $OLD } }")],
+    ),
+    Bug(
+        "a_superseded_flight_is_cancelled",
+        "its waiters lose a result that was good enough for them",
+        [
+            (
+                CORE,
+                "supersede(s, *f);\n    give_back_key(s);\n    return true;",
+                """if (BUG) return f->why_.load() == cause::open && (end = doom(s, *f, cause::cancelled), lock.unlock(), conclude(end), true);
+    $OLD""",
+            ),
+            (CORE, "shards_.of(hash);\n    «P::point(core_step::supersede);\n    std::scoped_lock lock(s.mutex);»", """P::point(core_step::supersede);
+    closing end;
+    std::unique_lock lock(s.mutex);"""),
+        ],
+    ),
+    Bug(
+        "superseded_flights_are_not_cleared",
+        "they outlive their group, and their callers wait for tasks that nobody stops",
+        [(CORE, "closing const end = doom(s, f, group_goes", "if (BUG && f.superseded_) return;\n        $OLD")],
+    ),
+    Bug(
+        "a_superseded_flight_keeps_its_key",
+        "the cap counts flights that nobody can join",
+        [
+            (CORE, "supersede(s, *f);\n    «give_back_key(s);»\n    return true;", "if (!BUG) { $OLD }"),
+            (CORE, "if (f.superseded_) [[unlikely]] «s.table.unhide();»", "{ $OLD if (BUG) give_back_key(s); }"),
+        ],
+    ),
+    Bug(
+        "a_superseded_flight_gives_its_key_back_twice",
+        "more keys in flight than the cap",
+        [(CORE, "if (f.superseded_) [[unlikely]] «s.table.unhide();»", "{ $OLD if (BUG) give_back_key(s); }")],
+    ),
+    Bug(
+        "a_tie_of_the_clock_counts_as_later",
+        "not_before joins a flight that may have begun before the write",
+        [(CORE, "f && dated && «f->started_.time_since_epoch() <= *c.rare->not_before»", "(BUG ? f->started_.time_since_epoch() < *c.rare->not_before : $OLD)")],
+    ),
+    Bug(
+        "superseded_in_a_step_before_it_is_clear_that_the_call_leads",
+        "a call that is refused at the cap has taken the flight away from those who come",
+        [
+            (
+                CORE,
+                "P::point(core_step::enter);",
+                """$OLD
+      if (BUG && dated && fresh.flight_) {
+        std::scoped_lock lock(s.mutex);
+        flight_type* const early = s.table.find(c.hash, same);
+        if (early && early->started_.time_since_epoch() <= *c.rare->not_before) supersede(s, *early), give_back_key(s);
+      }
+      if (BUG) P::point(core_step::enter);""",
+            )
+        ],
+        by_schedule=True,
+    ),
+    Bug(
+        "the_leaders_metadata_is_the_joiners",
+        "a trace links a span to itself",
+        [
+            (
+                CORE,
+                "f->id_, waiters, metadata_of(c, fresh),\n                         «announcer<P>::metadata_of(*f)»",
+                "BUG ? metadata_of(c, fresh) : $OLD",
+            )
+        ],
+    ),
+    # ---- what a task can ask: rule 48
+    Bug(
+        "a_context_is_not_cut_off",
+        "what a task has kept reads its flight when that is gone",
+        [("detail/flight_view.hpp", "if (view_) view_->cut();", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "the_first_who_leaves_is_taken_for_the_last",
+        "a statement is given up while somebody waits for it",
+        [(CORE, "if (time_point const until = s.deadlines.when(w); «until > latest») latest = until;", "BUG ? until < latest || latest == (time_point::min)() : $OLD")],
     ),
 ]

@@ -81,7 +81,8 @@ bool worthwhile(std::vector<std::string> const& threads) {
       if (upper != 'L') continue;
       bool found = threads[i].substr(0, j).find('A') != std::string::npos;
       for (std::size_t k = 0; k < threads.size(); ++k)
-        if (k != i && threads[k].find_first_of("RFIAKVTQWBHNrfiakvtqwbhn") != std::string::npos) found = true;
+        if (k != i && threads[k].find_first_of("RFIAKVTQWBHNPrfiakvtqwbhnp") != std::string::npos)
+          found = true;
       if (!found) return false;
     }
   }

@@ -237,9 +237,15 @@ struct cacheflight::detail::inspector {
     return c.shards_[shard].living;
   }
   static countdown& ended(core<schedule::platform>& c, std::size_t shard) { return c.shards_[shard].ended; }
+  static bool superseded(flight_type const& f) { return f.superseded_; }
   static std::size_t joinable(core<schedule::platform> const& c) {
     std::size_t sum = 0;
-    for (auto const& s : c.shards_) sum += s.table.size();
+    for (auto const& s : c.shards_) sum += s.table.size() - s.table.hidden();
+    return sum;
+  }
+  static std::size_t superseded(core<schedule::platform> const& c) {
+    std::size_t sum = 0;
+    for (auto const& s : c.shards_) sum += s.table.hidden();
     return sum;
   }
 };
@@ -267,13 +273,16 @@ constexpr std::string_view all_operations =
     "B"   // runs with both, equal
     "H"   // runs; the event callback throws
     "N"   // runs; the event callback cancels the key and looks it up when the flight ends
+    "P"   // runs and takes no flight that was joinable before (not_before)
     "L"   // the first caller that waits leaves
     "C"   // cancel(key)
+    "S"   // supersede(key)
+    "Y"   // supersede()
     "Z"   // clear()
     "D"   // destroys the group
     "E";  // the same, and nothing but the core's own references keeps it meanwhile
 
-constexpr std::string_view calls_among = "RFIOGAKVTQWBHN";
+constexpr std::string_view calls_among = "RFIOGAKVTQWBHNP";
 constexpr bool times_out(char kind) { return kind == 'T' || kind == 'Q' || kind == 'B'; }
 constexpr bool is_callback(char kind) { return kind == 'A' || kind == 'K'; }
 constexpr bool waits_shortly(char kind) { return kind == 'W' || kind == 'B' || kind == 'K'; }
@@ -307,6 +316,7 @@ enum class doing : std::uint8_t {
   settling,
   cancelling,
   clearing,
+  superseding,
   leaving,
   timing,
   entering,
@@ -318,7 +328,7 @@ struct flight_record {
   test_flight* alive = nullptr;
   char key = 0;
   char kind = 0;
-  bool closed = false, stop_due = false, stop_decided = false;
+  bool closed = false, superseded = false, stop_due = false, stop_decided = false;
   cause why = cause::open;
   std::int8_t invoked = 0, stops = 0, settled = 0, leaders = 0;
   std::int8_t word = 0;  // how much of miss, task_started, end was delivered
@@ -334,7 +344,7 @@ struct call_record {
   bool nested = false;
   bool entering = false, live = false, turn = false, leave_asked = false, hit = false, hit_seen = false;
   std::uint32_t leavers = 0;        // fibers that make it leave just now
-  std::uint32_t closed_before = 0;  // flights that had ended when it began
+  std::uint32_t closed_before = 0;  // flights that nobody could join any more when it began
 };
 
 /// One run of one program. Fibers: the threads, then tasks, and the deadline thread.
@@ -348,7 +358,7 @@ struct world {
   std::array<call_record, places> call{};
   std::array<doing, scheduler::max_fibers + 1> does{};
   std::array<flight_record*, scheduler::max_fibers + 1> settles{};
-  std::array<std::int8_t, scheduler::max_fibers + 1> closes{};
+  std::array<std::int8_t, scheduler::max_fibers + 1> closes{}, supersedes{};
   std::size_t refusals = 0;
   int entering = 0;
   int begun = 0, completed = 0;
@@ -360,9 +370,10 @@ struct world {
   [[nodiscard]] std::uint32_t closed_flights() const {
     std::uint32_t closed = 0;
     for (std::size_t i = 0; i < flight.size(); ++i)
-      if (flight[i].closed) closed |= std::uint32_t{1} << i;
+      if (flight[i].closed || flight[i].superseded) closed |= std::uint32_t{1} << i;
     return closed;
   }
+  [[nodiscard]] std::uint32_t admitted_flights() const;
 };
 inline world now;
 
@@ -605,7 +616,7 @@ class test_call final : public cd::waiter<platform> {
     flight_record& r = f.record;
     require(r.closed && f.why() == r.why, "an outcome that was not decided under the lock");
     require(!(record.closed_before >> (&r - now.flight.data()) & 1),
-            "an outcome that was decided before the call began");
+            "an outcome of a flight that nobody could join when the call began");
     auto const value = f.why() == cause::rejected ? nullptr : core::take_value(f);
     require((f.why() == cause::resolved) == (value != nullptr), "a value without success, or none");
     if (value) require(value.get() == &r, "another flight's value");
@@ -626,17 +637,20 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   c.kind = kind;
   c.key = key;
   c.nested = place >= world::nested_from;
-  c.closed_before = now.closed_flights();
+  c.closed_before = kind == 'P' ? now.admitted_flights() : now.closed_flights();
   auto* const node = new test_call(c);
   using std::chrono::nanoseconds;
   std::any const metadata = static_cast<int>(place);
   bool const nested = c.nested;
+  cd::rare_options rare;
+  if (kind == 'P') rare.not_before = nanoseconds(clock::ticks);
   bool const ready = nested || kind == 'K' || kind == 'V' || kind == 'W' || kind == 'G';
   cd::call const described{static_cast<std::uint64_t>(key - 'a'),
                            &typeid(int),
                            times_out(kind) ? nanoseconds(10) : cd::no_limit,
                            waits_shortly(kind) ? nanoseconds(10) : cd::no_limit,
                            &metadata,
+                           kind == 'P' ? &rare : nullptr,
                            ready,
                            kind == 'G'};
   auto const same = [key](cd::flight<platform> const& f) {
@@ -648,6 +662,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   test_flight* built = nullptr;
   {
     about const mine(doing::entering);
+    now.supersedes[now.me()] = 0;
     core::unseen_flight fresh;
     answer = now.flights->enter(described, *node, fresh, same, [&] {
       outside_of_locks("a flight is built under a lock");
@@ -656,6 +671,8 @@ inline test_call* enter(char kind, char key, std::size_t place) {
       r.kind = kind;
       return built = new test_flight(r, metadata);
     });
+    require(now.supersedes[now.me()] == 0 || (answer.how == cd::admission::leads && kind == 'P'),
+            "a call has superseded a flight and does not lead");
     if (answer.how == cd::admission::at_capacity)
       now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
   }
@@ -764,6 +781,23 @@ inline void operation(char letter, std::size_t place) {
       require(mine.closed() == (did ? 1 : 0), "cancel() returned something else than what it did");
       break;
     }
+    case 'S': {
+      about const mine(doing::superseding);
+      note("supersedes", key);
+      (void)now.flights->supersede(static_cast<std::uint64_t>(key - 'a'), [key](auto const& f) {
+        return static_cast<test_flight const&>(f).record.key == key;
+      });
+      break;
+    }
+    case 'Y': {
+      about const mine(doing::superseding);
+      note("supersedes all");
+      std::uint32_t const before = now.admitted_flights();
+      now.flights->supersede_all();
+      require((before & now.admitted_flights() & ~now.closed_flights()) == 0,
+              "supersede() left a flight joinable");
+      break;
+    }
     case 'Z': {
       about const mine(doing::clearing);
       note("clears");
@@ -787,22 +821,39 @@ inline void operation(char letter, std::size_t place) {
 
 /// At the end of each critical section, still inside; and within one before anybody can see what it has done
 /// so far.
+inline std::uint32_t world::admitted_flights() const {
+  std::uint32_t admitted = 0;
+  for (std::size_t i = 0; i < flight.size(); ++i)
+    if (flight[i].alive && inspector::admitted(*flight[i].alive)) admitted |= std::uint32_t{1} << i;
+  return admitted;
+}
+
 inline void look(bool inside) {
   if (!now.flights || driver::alive == 0) return;
   std::array<int, 2> open{};
-  std::size_t joinable = 0;
+  std::size_t joinable = 0, superseded = 0;
   std::size_t const me = now.me();
   for (flight_record& r : now.flight) {
     if (!r.alive || !inspector::admitted(*r.alive)) continue;
     test_flight const& f = *r.alive;
     cause const why = f.why();
+    if (inspector::superseded(f) != r.superseded) {
+      require(!r.superseded && why == cause::open,
+              "a flight is joinable again, or was superseded at its end");
+      doing const does = now.does[me];
+      require(does == doing::superseding || does == doing::entering, "superseded by nobody");
+      r.superseded = true;
+      ++now.supersedes[me];
+      note("is superseded", r.key);
+    }
     if (why == cause::open) {
-      ++joinable;
+      ++(r.superseded ? superseded : joinable);
       if (inside) continue;
       require(!r.closed, "a flight was opened again");
       require(inspector::waiters(f) > 0, "a joinable flight that nobody waits for");
       require(!inspector::nobody_queued(f), "waiters are counted that are not queued");
       require(!inspector::unwound(f), "the task has unwound and the flight is open");
+      if (r.superseded) continue;
       require(++open[static_cast<std::size_t>(r.key - 'a')] == 1, "two joinable flights for one key");
     } else if (!r.closed) {
       r.closed = true;
@@ -817,9 +868,12 @@ inline void look(bool inside) {
         ++now.expected.timed_out;
       } else if (why == cause::cancelled) {
         bool const alone = inspector::waiters(f) == 0;
-        require(does == doing::cancelling || does == doing::clearing ||
+        require((does == doing::cancelling && !r.superseded) ||
                     ((does == doing::leaving || does == doing::timing) && alone),
                 "cancelled by nobody");
+        ++now.expected.cancelled;
+      } else if (why == cause::cleared || why == cause::destroyed) {
+        require(does == doing::clearing && now.destroyed == (why == cause::destroyed), "cleared by nobody");
         ++now.expected.cancelled;
       } else {
         require(does == doing::settling && now.settles[me] == &r, "settled by another flight's task");
@@ -836,6 +890,8 @@ inline void look(bool inside) {
   }
   require(inspector::joinable(*now.flights) == joinable,
           "the table has another number of flights than are joinable");
+  require(inspector::superseded(*now.flights) == superseded,
+          "another number of flights are counted as superseded");
   if (now.with.max_keys) require(joinable <= now.with.max_keys, "more keys in flight than max_keys");
 }
 
@@ -847,7 +903,9 @@ inline void on_event(cacheflight::event const& e) {
   note(to_string(e.type));
   auto const index = static_cast<std::size_t>(*std::any_cast<int>(&e.metadata));
   call_record& c = now.call[index];
+  auto const& leaders = e.leader_metadata;
   if (e.flight_id == 0) {
+    require(!leaders.has_value(), "the metadata of a leader that there is not");
     require(e.type == miss || e.type == max_keys_rejected, "an event without a flight");
     return;
   }
@@ -856,6 +914,8 @@ inline void on_event(cacheflight::event const& e) {
     if (each.alive && inspector::admitted(*each.alive) && inspector::id(*each.alive) == e.flight_id)
       r = &each;
   require(r != nullptr, "an event of no flight");
+  require(*std::any_cast<int>(&leaders) == static_cast<int>(r - now.flight.data()),
+          "another metadata than the leader's");
   require(e.key.size() == 1 && e.key[0] == r->key, "an event with another key");
   bool const end = e.type != hit && e.type != miss && e.type != task_started;
   if (e.type == hit) {
@@ -875,7 +935,7 @@ inline void on_event(cacheflight::event const& e) {
     require(cd::doomed(r->why) || r->outcomes == 0, "a caller went on before the last event");
     auto const type = r->why == cause::resolved    ? task_resolved
                       : r->why == cause::timed_out ? task_timed_out
-                      : r->why == cause::cancelled ? task_cancelled
+                      : cd::doomed(r->why)         ? task_cancelled
                                                    : task_rejected;
     require(e.type == type, "the last event tells another story");
     require((e.error != nullptr) == (type == task_rejected), "an error where there is none, or none");
@@ -1019,8 +1079,9 @@ inline void check_the_books() {
               s.max_keys_rejected == e.max_keys_rejected && s.callback_failures == e.callback_failures,
           "the books tell another story");
   require(s.started == s.resolved + s.rejected + s.timed_out + s.cancelled, "the books do not balance");
-  require(s.in_flight == 0 && s.waiters == 0 && s.detached == 0 && now.flights->size() == 0,
-          "something is left at rest");
+  require(
+      s.in_flight == 0 && s.superseded == 0 && s.waiters == 0 && s.detached == 0 && now.flights->size() == 0,
+      "something is left at rest");
   now.flights->release();
 }
 

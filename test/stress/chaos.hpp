@@ -142,6 +142,7 @@ class chaos {
 
  private:
   static constexpr std::size_t clients = 16, threads = 4, keys = 4;
+  static constexpr std::size_t superseded = keys - 1;  // whose flights may overlap
 
   enum class outcome {
     value,
@@ -311,6 +312,7 @@ class chaos {
       if (what == 10) flights_.clear();
       if (chance(r, 4)) c.options.timeout(std::chrono::microseconds(50 + r() % 1'000));
       if (chance(r, 4)) c.options.wait_timeout(std::chrono::microseconds(50 + r() % 1'000));
+      std::uint64_t const asked = c.number == superseded ? ask_for_newer(r, c.key, c.options) : 0;
       if (chance(r, 5)) c.options.metadata(std::string("longer than what fits into an any"));
       calls_.fetch_add(1);
 
@@ -367,8 +369,9 @@ class chaos {
       }
       arrived(c.number, failure, got);
       // Rule 2: whoever holds an outcome and calls again gets a newer flight.
-      if (got && got->from <= std::exchange(last[c.number], got->from))
+      if (c.number != superseded && got && got->from <= std::exchange(last[c.number], got->from))
         ADD_FAILURE() << "an outcome that was settled before the call";
+      if (got && got->from <= asked) ADD_FAILURE() << "an outcome of a task that had begun before the call";
     }
   }
 
@@ -383,6 +386,7 @@ class chaos {
       std::string const name = "key-" + std::to_string(key);
       cacheflight::run_options options;
       if (r() % 100 == 0) (void)flights_.cancel(name);
+      std::uint64_t const asked = key == superseded ? ask_for_newer(r, name, options) : 0;
       if (chance(r, 4)) options.timeout(std::chrono::microseconds(50 + r() % 1'000));
       if (chance(r, 4)) options.wait_timeout(std::chrono::microseconds(50 + r() % 1'000));
       std::stop_source leave;
@@ -397,8 +401,10 @@ class chaos {
         case 0:
         case 1: {
           result const got = blocking_call(name, key, std::move(options), turns, throws, chance(r, 50));
-          if (got && got->from <= std::exchange(last[key], got->from))
+          if (key != superseded && got && got->from <= std::exchange(last[key], got->from))
             ADD_FAILURE() << "an outcome that was settled before the call";
+          if (got && got->from <= asked)
+            ADD_FAILURE() << "an outcome of a task that had begun before the call";
           continue;
         }
         case 2: {
@@ -454,6 +460,16 @@ class chaos {
     }
     arrived(key, failure, got);
     answered->add();
+  }
+
+  /// Rules 49 and 50: what the call gets began later than what this returns.
+  std::uint64_t ask_for_newer(random& r, std::string const& name, cacheflight::run_options& options) {
+    std::uint64_t const asked = ++now_;
+    switch (r() % 3) {
+      case 0: (void)flights_.supersede(name); return asked;
+      case 1: options.not_before(std::chrono::steady_clock::now()); return asked;
+      default: return 0;
+    }
   }
 
   void stop_later(std::stop_source leave, unsigned turns) {
@@ -548,6 +564,7 @@ class chaos {
     checker_.expect_all_ended();
     // Rule 1: those flights of a key whose value somebody got were up one after the other.
     for (auto const& of_key : values_) {
+      if (&of_key == &values_[superseded]) continue;
       std::uint64_t last = 0;
       for (auto const& [from, to] : of_key) {
         EXPECT_LT(last, from) << "two flights of one key at the same time";

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -80,6 +81,65 @@ TEST(flight_table, finds_what_was_inserted_until_it_is_unlinked) {
   flights.unlink(one);
   EXPECT_EQ(find(flights, 17, 1), nullptr);
   EXPECT_EQ(flights.size(), 0U);
+}
+
+TEST(flight_table, what_is_hidden_is_not_found_and_is_there_until_it_is_unlinked) {
+  table flights;
+  flight old, young;
+  old.hash = young.hash = 17;
+  old.key = young.key = 1;
+  flights.insert(old);
+  flights.get().hide(old, 0);
+  EXPECT_EQ(find(flights, 17, 1), nullptr);
+  EXPECT_EQ(flights.get().hidden(), 1U);
+  EXPECT_EQ(flights.size(), 1U) << "all that are in it";
+  flights.insert(young);
+  EXPECT_EQ(find(flights, 17, 1), &young);
+  std::set<flight const*> seen;
+  flights.for_each([&](flight& f) { seen.insert(&f); });
+  EXPECT_EQ(seen, (std::set<flight const*>{&old, &young}));
+  flights.get().unhide();
+  flights.unlink(old);
+  EXPECT_EQ(flights.get().hidden(), 0U);
+  EXPECT_EQ(find(flights, 17, 1), &young);
+  flights.unlink(young);
+  EXPECT_EQ(flights.size(), 0U);
+}
+
+TEST(flight_table, what_is_hidden_is_never_found_with_its_own_hash) {
+  for (std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}, ~std::uint64_t{0}})
+    for (std::uint64_t low = 0; low < 4; ++low) {
+      table flights;
+      flight one;
+      one.hash = ((number * 0x9e3779b97f4a7c15) & ~std::uint64_t{3}) | low;  // what it could become
+      std::uint64_t const own = one.hash;
+      flights.insert(one);
+      flights.get().hide(one, number);
+      EXPECT_EQ(find(flights, own, 0), nullptr) << number << ' ' << low;
+      flights.get().unhide();
+      flights.unlink(one);
+    }
+}
+
+TEST(flight_table, many_that_are_hidden_of_one_hash_do_not_lie_in_one_bucket) {
+  table flights;
+  std::deque<flight> all(1000);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i].hash = 7;
+    flights.insert(all[i]);
+    flights.get().hide(all[i], i + 1);
+  }
+  std::size_t longest = 0;
+  for (flight const& f : all) {
+    std::size_t chain = 0;
+    for (flight const* g = &f; g; g = g->next_in_bucket) ++chain;
+    longest = std::max(longest, chain);
+  }
+  EXPECT_LT(longest, 10U);
+  for (flight& f : all) {
+    flights.get().unhide();
+    flights.unlink(f);
+  }
 }
 
 TEST(flight_table, equal_hashes_are_told_apart_by_the_key) {

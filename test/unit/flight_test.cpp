@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cacheflight/detail/flight.hpp>
+#include <cacheflight/options.hpp>
+#include <cacheflight/platform.hpp>
 
 #include <gtest/gtest.h>
 
@@ -33,5 +35,12 @@ TEST(doomed, is_what_ends_a_flight_while_its_task_runs) {
   for (cause const why : {cause::open, cause::resolved, cause::rejected, cause::abandoned})
     EXPECT_FALSE(cacheflight::detail::doomed(why));
 }
+
+// Rule 65: a call that uses none of what few calls want has room for none of it.
+#if defined(__x86_64__) && defined(__GLIBCXX__) && !defined(_GLIBCXX_DEBUG)
+static_assert(sizeof(cacheflight::detail::flight<cacheflight::std_platform>) == 120);
+static_assert(sizeof(cacheflight::detail::waiter<cacheflight::std_platform>) == 48);
+static_assert(sizeof(cacheflight::run_options) == 56);
+#endif
 
 }  // namespace

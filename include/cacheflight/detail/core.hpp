@@ -60,6 +60,7 @@
 #include <cacheflight/detail/core/telling.hpp>
 #include <cacheflight/detail/core/timekeeping.hpp>
 #include <cacheflight/detail/flight.hpp>
+#include <cacheflight/detail/flight_view.hpp>
 #include <cacheflight/detail/fork.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/type_identity.hpp>
@@ -96,6 +97,7 @@ struct call {
   limit timeout;
   limit wait_timeout;
   std::any const* metadata;
+  rare_options const* rare;
   bool ready_to_suspend = false;  // need not arm in a step of its own
   bool lets_go =
       false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
@@ -169,9 +171,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     time_point now{};
     bool const timed = c.timeout != no_limit || c.wait_timeout != no_limit;
     if (timed) {
-      if (gone_.load(std::memory_order_relaxed)) return {admission::group_gone};
-      driver_.ensure(*this), now = clock::now();
+      if (gone_.load(std::memory_order_relaxed)) {
+        report(c, call_role::refused);
+        return {admission::group_gone};
+      }
+      driver_.ensure(*this);
     }
+    bool const dated = c.rare && c.rare->not_before;
+    if (timed || dated) now = clock::now();
+    if (dated && *c.rare->not_before > now.time_since_epoch())
+      throw std::invalid_argument("cacheflight: not_before is in the future: take the clock's now()");
     if (unarmed_.load(std::memory_order_relaxed)) try_again_soon();
     time_point const wait_until = deadline_after(now, c.wait_timeout);
     // Most likely a miss, and then one lock does. If not, the flight was built for nothing.
@@ -184,21 +193,27 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     for (bool tried_to_fit = false;;) {
       if (builds) {
         fresh.flight_ = build();
-        if (clocked_ && !timed) now = clock::now();
+        if (clocked_ && !timed && !dated) now = clock::now();
       }
       bool short_of_room;
       P::point(core_step::enter);
       {
         std::scoped_lock lock(s.mutex);
         f = s.table.find(c.hash, same);
+        // A flight that may be too old for the call is superseded where it leads, not before (rule 50).
+        flight_type* outdated = nullptr;
+        if (f && dated && f->started_.time_since_epoch() <= *c.rare->not_before)
+          outdated = std::exchange(f, nullptr);
         if (f) {
           if (!detail::same_type(f->type(), *c.type)) {
             ++s.type_mismatches;
+            report(c, call_role::refused);
             return {admission::type_mismatch};
           }
           short_of_room = wait_until != (time_point::max)() && !s.deadlines.has_room(1);
           if (!short_of_room) [[likely]] {
             ++s.hits;
+            report(c, call_role::joined, f, f->waiters_ + 1);
             in.suspended = arms && wait_until == (time_point::max)();
             join(s, *f, w, wait_until, in.suspended ? phase::armed : phase::linking,
                  in.suspended && c.lets_go);
@@ -210,12 +225,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
             break;
           }
         } else {
-          if (s.gone) return {admission::group_gone};
+          if (s.gone) {
+            report(c, call_role::refused);
+            return {admission::group_gone};
+          }
           short_of_room = fresh.flight_ && !detail::fits_another(s, timed, tried_to_fit);
           if (!short_of_room) [[likely]] {
-            if (!(fresh.flight_ ? claim_key() : has_room())) {
+            if (!outdated && !(fresh.flight_ ? claim_key() : has_room())) {
               ++s.misses;
               ++s.max_keys_rejected;
+              report(c, call_role::refused);
               return {admission::at_capacity};
             }
             if (fresh.flight_) {
@@ -228,7 +247,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
               f->references_.store(2, std::memory_order_relaxed);
               ++s.misses;
               ++s.living;
+              if (outdated) supersede(s, *outdated);  // whose key it takes over
               s.table.insert(*f);
+              report(c, call_role::led, f, 1);
               if (until != (time_point::max)()) s.deadlines.push(until, *f);
               if (until < first) first = until;
               in = {admission::leads, arms};
@@ -249,12 +270,14 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     arm_deadline(first);
     if (!events) return in;
     if (in.how == admission::joined) {
-      announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, metadata_of(c, fresh));
+      announcer_.deliver(event_type::hit, f->key(), f->id_, waiters, metadata_of(c, fresh),
+                         announcer<P>::metadata_of(*f));
     } else {
       key_view const key = f->key();
-      announcer_.deliver(event_type::miss, key, f->id_, waiters, announcer<P>::metadata_of(*f));
+      std::any const& metadata = announcer<P>::metadata_of(*f);
+      announcer_.deliver(event_type::miss, key, f->id_, waiters, metadata, metadata);
       if (!delivery.made.outlives_group())
-        announcer_.deliver(event_type::task_started, key, f->id_, waiters, announcer<P>::metadata_of(*f));
+        announcer_.deliver(event_type::task_started, key, f->id_, waiters, metadata, metadata);
     }
     in.suspended = end_delivery(delivery.made, *f, w, c.ready_to_suspend);
     std::destroy_at(&delivery.made);
@@ -271,8 +294,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     std::any const& metadata = metadata_of(c, fresh);
     std::optional<outcall> delivery;
     if (!begin_outcall(shards_.of(c.hash), delivery)) return;
-    announcer_.deliver(event_type::miss, key, 0, 0, metadata);
-    if (!delivery->outlives_group()) announcer_.deliver(event_type::max_keys_rejected, key, 0, 0, metadata);
+    announcer_.deliver(event_type::miss, key, 0, 0, metadata, nothing<std::any>.object);
+    if (!delivery->outlives_group())
+      announcer_.deliver(event_type::max_keys_rejected, key, 0, 0, metadata, nothing<std::any>.object);
     delivery->end();
   }
 
@@ -289,6 +313,23 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     if (locked(f, [&] { return f.unwound_; })) return;
     retain(f);
     ask_to_stop(f);
+  }
+
+  /// Who waits for the flight, and until when, for its task while that runs (rule 48).
+  [[nodiscard]] static flight_reading read(flight_type& f) noexcept {
+    constexpr std::size_t most = 64;
+    shard<P>& s = *f.home_;
+    std::scoped_lock lock(s.mutex);
+    if (!f.open()) return {};
+    time_point latest = f.waiters_ > most ? (time_point::max)() : (time_point::min)();
+    if (f.waiters_ <= most)
+      f.queue_.for_each([&](waiter_type const& w) {
+        if (time_point const until = s.deadlines.when(w); until > latest) latest = until;
+      });
+    if (time_point const own = s.deadlines.when(f); own < latest) latest = own;
+    flight_reading now{f.waiters_};
+    if (latest != (time_point::max)()) now.deadline = as_steady(latest);
+    return now;
   }
 
   /// The task has unwound, which is told once (rule 9); gives back its reference. If the flight is doomed,
@@ -439,6 +480,31 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     return true;
   }
 
+  /// The flight for which `same(flight)` holds stops being joinable (rule 49). Throws what `same` throws.
+  template <class Same>
+  bool supersede(std::uint64_t hash, Same&& same) {
+    shard<P>& s = shards_.of(hash);
+    P::point(core_step::supersede);
+    std::scoped_lock lock(s.mutex);
+    flight_type* const f = s.table.find(hash, same);
+    if (!f) return false;
+    supersede(s, *f);
+    give_back_key(s);
+    return true;
+  }
+
+  void supersede_all() noexcept {
+    for (shard<P>& s : shards_) {
+      P::point(core_step::supersede);
+      std::scoped_lock lock(s.mutex);
+      s.table.for_each([&](flight_type& f) {
+        if (f.superseded_) return;
+        supersede(s, f);
+        give_back_key(s);
+      });
+    }
+  }
+
   /// Dooms every flight (rule 13).
   void clear() noexcept {
     retain();  // a callback may destroy the group
@@ -465,7 +531,10 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t sum = 0;
-    for (shard<P> const& s : shards_) sum += s.table.size();
+    for (shard<P> const& s : shards_) {
+      std::size_t const hidden = s.table.hidden(), all = s.table.size();
+      if (all > hidden) sum += all - hidden;
+    }
     return sum;
   }
 
@@ -555,8 +624,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   using typename steps<P>::batch;
   using typename steps<P>::closing;
   using typename steps<P>::phase;
-  using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::join,
-      steps<P>::release_batch, steps<P>::release_sole;
+  using steps<P>::close, steps<P>::depart, steps<P>::doom, steps<P>::forget, steps<P>::give_back_key,
+      steps<P>::join, steps<P>::release_batch, steps<P>::release_sole, steps<P>::supersede;
   using telling<P>::ask_to_stop, telling<P>::begin_outcall, telling<P>::conclude, telling<P>::deliver_last,
       telling<P>::end_delivery, telling<P>::give_turns, telling<P>::hand_over, telling<P>::release_prompt,
       telling<P>::release_waiters, telling<P>::tell;
@@ -587,7 +656,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
       std::scoped_lock lock(s.mutex);
       if (group_goes) s.gone = true;
       s.table.for_each([&](flight_type& f) {
-        closing const end = doom(s, f, cause::cancelled);
+        closing const end = doom(s, f, group_goes ? cause::destroyed : cause::cleared);
         f.last_event_ = end.event;
         f.ask_ = end.stop;
         doomed.push(f);
@@ -600,6 +669,22 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
       if (asks) unasked.push(*f);
     }
     while (flight_type* const f = unasked.pop()) ask_to_stop(*f);
+  }
+
+  /// Under the lock, in the step in which the call enters or is refused (rule 46).
+  static void report(call const& c, call_role role, flight_type const* f = nullptr,
+                     std::size_t waiters = 0) noexcept {
+    if (!c.rare || !c.rare->report) return;
+    call_report& to = *c.rare->report;
+    to = {role, f ? f->id_ : 0, waiters, {}};
+    if (f && f->started_ != time_point()) to.began = as_steady(f->started_);
+  }
+
+  /// The same moment for users, whatever the platform's clock.
+  [[nodiscard]] static std::chrono::steady_clock::time_point as_steady(time_point moment) noexcept {
+    using std::chrono::steady_clock;
+    return steady_clock::time_point(
+        std::chrono::duration_cast<steady_clock::duration>(moment.time_since_epoch()));
   }
 
   /// A flight that was built has taken the call's metadata.

@@ -24,14 +24,21 @@
 namespace cacheflight::inline v1::detail {
 
 /// How a flight ended.
-enum class cause : std::uint8_t { open, resolved, rejected, abandoned, timed_out, cancelled };
+enum class cause : std::uint8_t {
+  open,
+  resolved,
+  rejected,
+  abandoned,
+  timed_out,
+  cancelled,  // by its key, or by the last waiter who left
+  cleared,
+  destroyed  // with its group
+};
 
 /// How a waiter left before its flight ended.
 enum class departure : std::uint8_t { none, left, wait_timed_out };
 
-[[nodiscard]] constexpr bool doomed(cause why) noexcept {
-  return why == cause::timed_out || why == cause::cancelled;
-}
+[[nodiscard]] constexpr bool doomed(cause why) noexcept { return why >= cause::timed_out; }
 
 /// `start + length`, or `max()` beyond the clock's range.
 template <class TimePoint>
@@ -194,6 +201,7 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   bool last_event_ =
       false;          // for who ends it, between close() and conclude(): the last event is to be delivered
   bool ask_ = false;  // and the task is to be asked to stop
+  bool superseded_ = false;     // not joinable any more, though it is open
   std::uint32_t emitting_ = 0;  // events being delivered; none begins once the flight has closed
   std::uint32_t waiters_ = 0;   // frozen when the flight closes
   std::atomic<std::uint32_t> references_{0};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// The joinable flights of one shard, by key.
+// The flights of one shard that are up, by key.
 
 #include <cacheflight/detail/retired.hpp>
 
@@ -43,7 +43,7 @@ class flight_table {
     if (!is_small()) ::operator delete(buckets_);
   }
 
-  /// Can be read at any time by any thread.
+  /// All that are in it. Can be read at any time by any thread.
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
   /// Throws what `same` throws.
@@ -84,9 +84,23 @@ class flight_table {
     count(+1);
   }
 
+  /// From here on `find` does not find it with its key; `for_each` does. It goes where `number` says, so that
+  /// many of one key do not lie in the way of those who look for the key's next.
+  void hide(Flight& f, std::uint64_t number) noexcept {
+    take_out(f);
+    f.hash = ((number * 0x9e3779b97f4a7c15) & ~std::uint64_t{1}) | (~f.hash & 1);  // not its own
+    push(bucket(f.hash), f);
+    hidden_.store(hidden_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  /// It is about to be unlinked.
+  void unhide() noexcept {
+    hidden_.store(hidden_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  }
+  /// How many are hidden. Can be read at any time by any thread.
+  [[nodiscard]] std::size_t hidden() const noexcept { return hidden_.load(std::memory_order_relaxed); }
+
   void unlink(Flight& f) noexcept {
-    *f.link = f.next_in_bucket;
-    if (f.next_in_bucket) f.next_in_bucket->link = f.link;
+    take_out(f);
     count(-1);
     if (mask_ >= very_many - 1 && size() == 0) [[unlikely]]
       retire();
@@ -120,6 +134,11 @@ class flight_table {
     *at = &f;
   }
 
+  static void take_out(Flight& f) noexcept {
+    *f.link = f.next_in_bucket;
+    if (f.next_in_bucket) f.next_in_bucket->link = f.link;
+  }
+
   [[nodiscard]] bool is_small() const noexcept { return mask_ < first_count; }
 
   [[gnu::noinline, gnu::cold]] void retire() noexcept {
@@ -133,6 +152,7 @@ class flight_table {
   Flight* first_[first_count] =
       {};  // until they are too few; no allocation's neighbour is in their cache line
   retired_memory* retired_;
+  std::atomic<std::uint32_t> hidden_{0};
 };
 
 }  // namespace cacheflight::inline v1::detail

@@ -58,6 +58,12 @@ class list : list_node {
     other.next = other.prev = &other;
   }
 
+  /// `visit` must not change the list.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (list_node const* node = next; node != this; node = node->next) visit(*static_cast<T const*>(node));
+  }
+
   /// The first node, unlinked; null if there is none.
   [[nodiscard]] T* pop_front() noexcept {
     if (empty()) return nullptr;

@@ -5,6 +5,7 @@
 
 #include <cacheflight/detail/recycling.hpp>
 #include <cacheflight/stop_flag.hpp>
+#include <cacheflight/task_context.hpp>
 
 #include <concepts>
 #include <functional>
@@ -39,14 +40,17 @@ concept sender_like = requires { typename std::remove_cvref_t<R>::sender_concept
 struct answers_later {};
 
 /// A function with its arguments, bound as `std::jthread` binds them: decayed copies, invoked once, as
-/// rvalues, with a leading `std::stop_token` or `stop_flag` if the function takes one.
+/// rvalues, with a leading `std::stop_token`, `stop_flag` or `task_context` if the function takes one.
 template <class F, class... Args>
 class bound_task {
  public:
   using function_type = F;
   static constexpr bool takes_token = std::is_invocable_v<F, std::stop_token, Args...>;
   static constexpr bool takes_flag = !takes_token && std::is_invocable_v<F, stop_flag, Args...>;
-  static constexpr bool can_be_told = takes_token || takes_flag;
+  static constexpr bool takes_context =
+      !takes_token && !takes_flag && std::is_invocable_v<F, task_context, Args...>;
+  static constexpr bool has_token = takes_token || takes_context;  // and may hang callbacks on it
+  static constexpr bool can_be_told = takes_token || takes_flag || takes_context;
   static constexpr bool callable = can_be_told || std::is_invocable_v<F, Args...>;
   static_assert(callable || !(std::same_as<Args, run_options> || ...),
                 "cacheflight: run_options come before the task: run(key, options, task, args...)");
@@ -64,10 +68,11 @@ class bound_task {
       "Pass the function and its arguments, not what it returns. They are bound as std::async does it: as "
       "decayed copies, passed as rvalues; use std::ref for a reference.");
 
-  using result =
-      typename std::conditional_t<takes_token, std::invoke_result<F, std::stop_token, Args...>,
-                                  std::conditional_t<takes_flag, std::invoke_result<F, stop_flag, Args...>,
-                                                     std::invoke_result<F, Args...>>>::type;
+  using result = typename std::conditional_t<
+      takes_token, std::invoke_result<F, std::stop_token, Args...>,
+      std::conditional_t<takes_flag, std::invoke_result<F, stop_flag, Args...>,
+                         std::conditional_t<takes_context, std::invoke_result<F, task_context, Args...>,
+                                            std::invoke_result<F, Args...>>>>::type;
 
   template <class G, class... Bound>
   explicit bound_task(std::in_place_t, G&& function, Bound&&... arguments)
@@ -75,14 +80,17 @@ class bound_task {
 
   [[nodiscard]] F& function() noexcept { return std::get<0>(parts_); }
 
-  /// Call once. `token` is ignored by functions that take none.
-  result operator()(std::stop_token token) {
+  /// Call once. `token` and `view` are ignored by functions that take none.
+  result operator()(std::stop_token token, std::shared_ptr<flight_view> view = nullptr) {
     return std::apply(
         [&](F& function, Args&... arguments) -> result {
           if constexpr (takes_token)
             return std::invoke(std::move(function), std::move(token), std::move(arguments)...);
           else if constexpr (takes_flag)
             return std::invoke(std::move(function), stop_flag(std::move(token)), std::move(arguments)...);
+          else if constexpr (takes_context)
+            return std::invoke(std::move(function), task_context(std::move(token), std::move(view)),
+                               std::move(arguments)...);
           else return std::invoke(std::move(function), std::move(arguments)...);
         },
         parts_);

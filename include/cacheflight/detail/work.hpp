@@ -93,7 +93,7 @@ class simple_flight : public keyed_flight<P, Key> {
     return false;
   }
 
-  [[nodiscard]] decltype(auto) invoke() { return (*task_)(token_.get_token()); }
+  [[nodiscard]] decltype(auto) invoke() { return (*task_)(token_.get_token(), view_.of(*this)); }
   [[nodiscard]] Task& task() noexcept { return *task_; }
   [[nodiscard]] std::stop_token token() const noexcept { return token_.get_token(); }
 
@@ -102,6 +102,7 @@ class simple_flight : public keyed_flight<P, Key> {
   void unwind(cause why, std::shared_ptr<void const>&& value, std::exception_ptr&& exception,
               waiter<P>* own = nullptr) noexcept {
     task_.reset();
+    view_.cut();
     core_type::settle(*this, why, std::move(value), std::move(exception), own);
   }
 
@@ -113,6 +114,7 @@ class simple_flight : public keyed_flight<P, Key> {
 
   std::optional<Task> task_;
   [[no_unique_address]] std::conditional_t<Task::can_be_told, std::stop_source, no_token> token_;
+  [[no_unique_address]] std::conditional_t<Task::takes_context, given_view<core_type>, no_view> view_;
 };
 
 /// A flight whose task returns its answer.

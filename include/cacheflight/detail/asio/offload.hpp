@@ -53,6 +53,11 @@ class offloaded final : public std::enable_shared_from_this<offloaded<Task, Exec
                 "cacheflight: offload takes a plain function; a task that is a coroutine runs elsewhere as "
                 "cacheflight::on(executor, task)");
 
+  static_assert(
+      !Task::takes_context,
+      "cacheflight: an offloaded function has no flight of its own: let it take a std::stop_token or a "
+      "stop_flag, and bind the task_context of the task that calls offload");
+
   offloaded(Task&& task, Executor const& coroutines)
       : context_(context_guard::of(coroutines)), task_(std::move(task)) {}
   offloaded(offloaded const&) = delete;

@@ -81,7 +81,7 @@ class task_flight final : public keyed_flight<P, Key> {
     }
     if (!use_place()) return true;
     bool asked = true;
-    if (place_->serial || Task::takes_token) {
+    if (place_->serial || Task::has_token) {
       try {
         asio_front::post_by_strand(place_->executor, stopper{referred(), place_->serial});
       } catch (...) {
@@ -122,7 +122,7 @@ class task_flight final : public keyed_flight<P, Key> {
 #undef emit
     void operator()() {
       flight->asked_.store(true, std::memory_order_relaxed);
-      if constexpr (Task::takes_token) flight->token_.request_stop();
+      if constexpr (Task::has_token) flight->token_.request_stop();
       if (serial) flight->signal_.emit(net::cancellation_type::all);
     }
 #pragma pop_macro("emit")
@@ -200,11 +200,14 @@ class task_flight final : public keyed_flight<P, Key> {
     co_await at_once();
   }
 
-  [[nodiscard]] net::awaitable<Answer, Executor> invoke() { return (*task_)(token_.get_token()); }
+  [[nodiscard]] net::awaitable<Answer, Executor> invoke() {
+    return (*task_)(token_.get_token(), view_.of(*this));
+  }
 
   /// The task is through, on whatever thread: free what is its own, then let the core decide.
   void unwind(cause why, std::shared_ptr<void const> value, std::exception_ptr failure) noexcept {
     task_.reset();
+    view_.cut();
     leave_place();
     core_type::settle(*this, why, std::move(value), std::move(failure));
   }
@@ -228,6 +231,7 @@ class task_flight final : public keyed_flight<P, Key> {
   std::atomic<bool> asked_{false};
   std::stop_source token_ = make_token();
   launch launch_;
+  [[no_unique_address]] std::conditional_t<Task::takes_context, given_view<core_type>, no_view> view_;
 };
 
 /// `Group::enter` for a task that is a coroutine. Returns the flight if this caller leads: it must be

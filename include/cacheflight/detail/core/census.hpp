@@ -20,6 +20,7 @@ struct census {
     typename telling<P>::flight_reference flight;
     std::size_t waiters;
     typename shard<P>::time_point until;
+    bool superseded;
   };
 
   static void add_books(shard<P>& s, statistics& sum) noexcept {
@@ -28,10 +29,11 @@ struct census {
     sum.resolved += s.resolved, sum.rejected += s.rejected;
     sum.timed_out += s.timed_out, sum.cancelled += s.cancelled;
     sum.max_keys_rejected += s.max_keys_rejected, sum.type_mismatches += s.type_mismatches;
-    sum.waiters += s.waiters, sum.detached += s.detached, sum.in_flight += s.table.size();
+    sum.waiters += s.waiters, sum.detached += s.detached;
+    sum.in_flight += s.table.size() - s.table.hidden(), sum.superseded += s.table.hidden();
   }
 
-  /// Calls `visit(sighting, now)` for each joinable flight, outside of locks. Throws what `visit` and memory
+  /// Calls `visit(sighting, now)` for each flight that is up, outside of locks. Throws what `visit` and memory
   /// throw.
   template <class Visit>
   static void for_each_flight(shard<P>& s, Visit&& visit) {
@@ -43,7 +45,8 @@ struct census {
       if (room > seen.capacity()) continue;
       s.table.for_each([&](flight<P>& f) {
         telling<P>::retain(f);
-        seen.push_back({typename telling<P>::flight_reference(&f), f.waiters_, s.deadlines.when(f)});
+        seen.push_back(
+            {typename telling<P>::flight_reference(&f), f.waiters_, s.deadlines.when(f), f.superseded_});
       });
     }
     if (seen.empty()) return;

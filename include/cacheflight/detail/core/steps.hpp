@@ -109,16 +109,31 @@ struct steps {
   /// The one place where a flight ends (rules 2 to 4). Its waiters' references are still to be counted.
   static void close(shard<P>& s, flight_type& f, cause why) noexcept {
     f.why_.store(why, std::memory_order_release);
+    if (f.superseded_) [[unlikely]]
+      s.table.unhide();
+    else give_back_key(s);
     s.table.unlink(f);
     s.deadlines.remove(f);
     s.waiters -= f.waiters_;
-    if (s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1, std::memory_order_acq_rel);
     switch (why) {
       case cause::resolved: ++s.resolved; break;
       case cause::timed_out: ++s.timed_out; break;
-      case cause::cancelled: ++s.cancelled; break;
+      case cause::cancelled:
+      case cause::cleared:
+      case cause::destroyed: ++s.cancelled; break;
       default: ++s.rejected; break;
     }
+  }
+
+  /// A joinable flight stops being joinable, and nothing else happens to it (rule 49). Its key is still to be
+  /// given back, or passed on.
+  static void supersede(shard<P>& s, flight_type& f) noexcept {
+    f.superseded_ = true;
+    s.table.hide(f, f.id_);
+  }
+
+  static void give_back_key(shard<P>& s) noexcept {
+    if (s.owner->options_.max_keys() != 0) s.owner->keys_.fetch_sub(1, std::memory_order_acq_rel);
   }
 
   /// Releases the first waiter. If it was not suspended it goes on at once, and the flight may go with it.
