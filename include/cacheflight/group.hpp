@@ -216,9 +216,10 @@ class basic_group {
   /// The flight of `key`, if there is one, stops being joinable, and nothing else happens to it: its task
   /// goes on, and its waiters get its outcome; the last of them who leaves still dooms it. Who calls after
   /// this has returned gets nothing that was asked for before: the next call leads a new flight (rule 49).
-  /// For after a write: `database.write(value); cache.erase(key); flights.supersede(key);`. Returns whether
-  /// there was such a flight. `clear()` reaches superseded flights, `cancel(key)` does not. Throws what `has`
-  /// throws.
+  /// For after a write: `database.write(value); cache.erase(key); flights.supersede(key);`. Who fills a cache
+  /// with what it was given, task or caller, must not store what is superseded: the guide *A cache in front*
+  /// shows how. Returns whether there was such a flight. `clear()` reaches superseded flights, `cancel(key)`
+  /// does not. Throws what `has` throws.
   template <class K>
   bool supersede(K const& key) {
     return binding::with_probe(key, [this](auto const& probe) {

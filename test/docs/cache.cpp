@@ -61,8 +61,6 @@ class database {
 struct shortest {
   database& database_;
   cacheflight::group& flights_;
-  std::unordered_map<std::string, user> cache_;
-  void erase_cached(std::string const& id) { cache_.erase(id); }
 #include "cache/the-short-form-supersede.inc"
 };
 #include "cache/the-short-form-supersede-2.inc"
@@ -72,7 +70,7 @@ TEST(docs_cache, the_shortest_form_takes_the_flight_out_of_the_way) {
   database db;
   db.store({"42", "Ada"});
   cacheflight::group flights;
-  shortest users{db, flights, {}};
+  shortest users{db, flights};
   db.hold_next_load();
   user early;
   std::jthread reader([&] { early = *flights.run("user:42", &database::load, &db, std::string("42")); });
