@@ -202,7 +202,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
         f = s.table.find(c.hash, same);
         // A flight that may be too old for the call is superseded where it leads, not before (rule 50).
         flight_type* outdated = nullptr;
-        if (f && dated && f->started_.time_since_epoch() <= *c.rare->not_before)
+        if (f && dated &&
+            (f->started_ == time_point() || f->started_.time_since_epoch() <= *c.rare->not_before))
           outdated = std::exchange(f, nullptr);
         if (f) {
           if (!detail::same_type(f->type(), *c.type)) {
