@@ -223,14 +223,12 @@ class run_options {
   template <class Rep, class Period>
   run_options& timeout(std::chrono::duration<Rep, Period> value) {
     timeout_ = detail::checked_limit(value, "timeout");
-    timeout_set_ = true;
     return *this;
   }
 
   /// No limit for the task, even where the group has a default.
   run_options& no_timeout() noexcept {
     timeout_ = detail::no_limit;
-    timeout_set_ = true;
     return *this;
   }
 
@@ -284,7 +282,7 @@ class run_options {
 
   /// What bounds the task, given the group's default; `max()`: none.
   [[nodiscard]] std::chrono::nanoseconds timeout_or(std::chrono::nanoseconds fallback) const noexcept {
-    return timeout_set_ ? timeout_ : fallback;
+    return timeout_ == not_set ? fallback : timeout_;
   }
   [[nodiscard]] std::chrono::nanoseconds wait_timeout() const noexcept {
     return wait_timeout_;
@@ -299,9 +297,9 @@ class run_options {
   [[nodiscard]] detail::rare_options const* rare() const noexcept { return rare_.get(); }
 
  private:
-  detail::limit timeout_ = detail::no_limit;
+  static constexpr detail::limit not_set = (detail::limit::min)();  // no limit that can be asked for
+  detail::limit timeout_ = not_set;
   detail::limit wait_timeout_ = detail::no_limit;
-  bool timeout_set_ = false;
   std::stop_token stop_token_;
   std::any metadata_;
   detail::copied<detail::rare_options> rare_;

@@ -40,7 +40,7 @@ TEST(doomed, is_what_ends_a_flight_while_its_task_runs) {
 #if defined(__x86_64__) && defined(__GLIBCXX__) && !defined(_GLIBCXX_DEBUG)
 static_assert(sizeof(cacheflight::detail::flight<cacheflight::std_platform>) == 120);
 static_assert(sizeof(cacheflight::detail::waiter<cacheflight::std_platform>) == 48);
-static_assert(sizeof(cacheflight::run_options) == 56);
+static_assert(sizeof(cacheflight::run_options) == 48);
 #endif
 
 }  // namespace
