@@ -39,8 +39,9 @@ class suspended_handler {
   }
 
  private:
+  // Asio's handler of a coroutine is one or two pointers. Together a cache line, without padding.
+  alignas(std::max_align_t) std::byte storage_[56];
   void (*end_)(void*, bool) = nullptr;
-  alignas(std::max_align_t) std::byte storage_[64];
 };
 
 }  // namespace cacheflight::inline v1::detail::asio_front
