@@ -103,6 +103,8 @@ reply failure() {
     // Not this client's doing, and not the database's failure: somebody here took the flight down. A new
     // request starts a new one.
     return problem(503, "the request was called off");
+  } catch (cacheflight::closed_error const&) {
+    return problem(503, "the server is shutting down");
   } catch (cacheflight::abandoned_error const&) {
     return problem(503, "the server is shutting down");  // the only way for these servers to lose a task
   } catch (database_busy const&) {  // what the task threw reaches everybody who waited, as it was
@@ -134,6 +136,7 @@ std::string event_log::stats_body(cacheflight::statistics const& books, call_boo
                     {"timed_out", books.timed_out},
                     {"cancelled", books.cancelled},
                     {"max_keys_rejected", books.max_keys_rejected},
+                    {"closed_rejected", books.closed_rejected},
                     {"type_mismatches", books.type_mismatches},
                     {"callback_failures", books.callback_failures},
                     {"waiters", books.waiters},

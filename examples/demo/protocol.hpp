@@ -81,7 +81,7 @@ class event_log {
  private:
   bool log_all_;
   cacheflight::redactor redact_;  // keys may name people: tokens tell them apart and nothing else
-  std::array<std::atomic<std::uint64_t>, 8> counts_{};  // one per cacheflight::event_type
+  std::array<std::atomic<std::uint64_t>, 9> counts_{};  // one per cacheflight::event_type
   cacheflight::task_durations durations_;
   cacheflight::prometheus_metrics metrics_;
 };

@@ -57,7 +57,7 @@ bool parse(int argc, char** argv, settings& chosen) {
   require_between(1, chosen.max_keys, 1'000'000'000, "max-keys");
   require_between(1, chosen.timeout_ms, 3'600'000, "timeout-ms");
   require_between(0, chosen.busy_timeout_ms, 3'600'000, "busy-timeout-ms");
-  require_between(0, chosen.grace_ms, 3'600'000, "grace-ms");
+  require_between(1, chosen.grace_ms, 3'600'000, "grace-ms");
   return true;
 }
 

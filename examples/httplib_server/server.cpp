@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <future>
 #include <iostream>
 #include <stdexcept>
 #include <stop_token>
@@ -25,8 +26,6 @@
 #include <thread>
 
 namespace {
-
-using namespace std::chrono_literals;
 
 // More would not be faster: SQLite computes in this process.
 constexpr std::size_t database_connections = 4;
@@ -95,11 +94,6 @@ void set_up(demo::http_server& server, demo::user_service& users, std::size_t th
       }));
 }
 
-void wait_until_idle(demo::user_service const& users, std::chrono::milliseconds limit) {
-  auto const deadline = std::chrono::steady_clock::now() + limit;
-  while (users.busy() > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(10ms);
-}
-
 int run(int argc, char** argv) {
   demo::settings chosen{
       .program = "demo_httplib_server",
@@ -125,15 +119,15 @@ int run(int argc, char** argv) {
   unsigned short const port = listen(server, chosen.port);
 
   std::atomic<bool> stopping = false;
-  std::thread serving([&] {
+  auto serving = std::async(std::launch::async, [&] {
     server.listen_after_bind();  // returns when all its connections are closed
     if (!stopping) kill(getpid(), SIGTERM);
   });
   while (!server.is_running()) std::this_thread::yield();
   demo::announce(port, chosen);
 
-  // Ends in steps: no new connections, no new requests on those that are up; time for those who wait; 503 for
-  // those who still do; the end. A second signal ends at once.
+  // Ends in steps: no new connections, no new requests on those that are up, no new flights; time for those
+  // who wait; 503 for those who still do; the end. A second signal ends at once.
   int signal = 0;
   sigwait(&signals, &signal);
   stopping = true;
@@ -141,9 +135,12 @@ int run(int argc, char** argv) {
   std::cout << "stopping" << std::endl;
   server.stop();
   server.close_connections();
-  wait_until_idle(users, std::chrono::milliseconds(chosen.grace_ms));
-  users.cancel_all();
-  serving.join();
+  std::chrono::milliseconds const grace(chosen.grace_ms);
+  auto const deadline = std::chrono::steady_clock::now() + grace;
+  users.drain(grace);
+  (void)serving.wait_until(deadline);  // for requests that are not coalesced
+  users.quit();
+  serving.get();
   return 0;
 }
 

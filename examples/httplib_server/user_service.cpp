@@ -20,18 +20,6 @@ std::optional<user> load_user(std::stop_token stop, database& db, std::int64_t i
   return db.find_user(stop, id);
 }
 
-// Counts one more while it lives.
-class counted {
- public:
-  explicit counted(std::atomic<int>& count) : count_(count) { ++count_; }
-  ~counted() { --count_; }
-  counted(counted const&) = delete;
-  counted& operator=(counted const&) = delete;
-
- private:
-  std::atomic<int>& count_;
-};
-
 }  // namespace
 
 user_service::user_service(database& db, std::size_t max_keys, std::chrono::milliseconds timeout,
@@ -44,7 +32,6 @@ user_service::user_service(database& db, std::size_t max_keys, std::chrono::mill
 }
 
 reply user_service::answer(std::string_view method, std::string_view target, std::stop_token const& gone) {
-  counted const one_more(busy_);
   question const asked = understand(method, target);
   switch (asked.what) {
     case question::about::page: return page();

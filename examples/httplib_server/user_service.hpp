@@ -23,14 +23,12 @@ class user_service {
   /// `gone` is asked to stop when the client hangs up.
   reply answer(std::string_view method, std::string_view target, std::stop_token const& gone);
 
-  /// Requests that are being answered.
-  int busy() const noexcept { return busy_; }
+  /// Starts no more flights, and waits until none is up. After `limit` those who still wait get 503, and the
+  /// queries are asked to stop.
+  void drain(std::chrono::milliseconds limit) { flights_.drain(limit); }
 
-  /// Lets go of everybody who waits, who then get 503.
-  void cancel_all() {
-    flights_.clear();
-    quit_.request_stop();
-  }
+  /// Stops the queries that are not coalesced: no drain waits for those.
+  void quit() { quit_.request_stop(); }
 
  private:
   reply get_user(std::int64_t id, bool coalesce, std::stop_token const& gone);
@@ -38,7 +36,6 @@ class user_service {
 
   database& db_;
   event_log log_;
-  std::atomic<int> busy_ = 0;
   std::atomic<std::uint64_t> requests_ = 0;
   std::atomic<bool> burst_under_way_ = false;
   std::stop_source quit_;  // for the calls that are not coalesced

@@ -27,8 +27,8 @@ namespace {
 namespace net = boost::asio;
 using namespace std::chrono_literals;
 
-net::awaitable<void> wait_until_idle(demo::http_server const& server, std::chrono::milliseconds limit) {
-  auto const deadline = std::chrono::steady_clock::now() + limit;
+net::awaitable<void> wait_until_idle(demo::http_server const& server,
+                                     std::chrono::steady_clock::time_point deadline) {
   net::steady_timer tick(co_await net::this_coro::executor);
   while (server.busy() > 0 && std::chrono::steady_clock::now() < deadline) {
     tick.expires_after(10ms);
@@ -36,17 +36,18 @@ net::awaitable<void> wait_until_idle(demo::http_server const& server, std::chron
   }
 }
 
-// Ends in steps: no new connections; time for those who wait; 503 for those who still do; the end. A second
-// signal ends at once.
+// Ends in steps: no new connections and flights; time for those who wait; 503 for those who still do; the
+// end. A second signal ends at once.
 net::awaitable<void> stop_on_signal(net::io_context& io, net::signal_set& signals, demo::http_server& server,
                                     demo::user_service& users, std::chrono::milliseconds grace) {
   co_await signals.async_wait(net::use_awaitable);
   signals.clear();
   std::cout << "stopping" << std::endl;
   server.stop();
-  co_await wait_until_idle(server, grace);
-  users.cancel_all();
-  co_await wait_until_idle(server, 1s);
+  auto const deadline = std::chrono::steady_clock::now() + grace;
+  if (!co_await users.drain(grace)) co_await users.drain(1s);  // until the queries have stopped
+  // Answers are still being sent, and requests that are not coalesced have no flight.
+  co_await wait_until_idle(server, deadline + 1s);
   io.stop();
 }
 

@@ -56,6 +56,11 @@ net::awaitable<reply> user_service::answer(std::string_view method, std::string_
   co_return problem(asked.refusal, asked.explanation);
 }
 
+net::awaitable<bool> user_service::drain(std::chrono::milliseconds limit) {
+  co_return co_await cacheflight::async_drain(flights_, co_await net::this_coro::executor, limit,
+                                              net::use_awaitable);
+}
+
 net::awaitable<reply> user_service::get_user(std::int64_t id, bool coalesce) {
   ++requests_;
   try {

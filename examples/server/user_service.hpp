@@ -25,8 +25,9 @@ class user_service {
   /// `method` and `target` must stay until it is done. Cancelling it leaves the flight that it waits for.
   boost::asio::awaitable<reply> answer(std::string_view method, std::string_view target);
 
-  /// Lets go of everybody who waits, who then get 503.
-  void cancel_all() { flights_.clear(); }
+  /// Starts no more flights, and waits until none is up: true then. After `limit` those who still wait get
+  /// 503, the queries are asked to stop, and it is false.
+  boost::asio::awaitable<bool> drain(std::chrono::milliseconds limit);
 
  private:
   boost::asio::awaitable<reply> get_user(std::int64_t id, bool coalesce);

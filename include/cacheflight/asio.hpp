@@ -52,12 +52,14 @@
 ///
 /// Boost 1.81 or newer; standalone Asio 1.26 or newer if `CACHEFLIGHT_STANDALONE_ASIO` is defined.
 
+#include <cacheflight/detail/asio/async_drain.hpp>
 #include <cacheflight/detail/asio/async_run.hpp>
 #include <cacheflight/detail/asio/coroutine_caller.hpp>
 #include <cacheflight/detail/asio/offload.hpp>
 #include <cacheflight/detail/asio/task_on.hpp>
 #include <cacheflight/group.hpp>
 
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -193,6 +195,36 @@ template <class Key, class Hash, class Equal, class Platform, class Context, cla
 auto async_run(basic_group<Key, Hash, Equal, Platform>& flights, Context& context, K&& key, More&&... more) {
   return cacheflight::async_run(flights, context.get_executor(), std::forward<K>(key),
                                 std::forward<More>(more)...);
+}
+
+/// Closes the group, and waits until it is quiet, as `basic_group::drain` says, without blocking a thread:
+/// `bool const quiet = co_await async_drain(flights, io, 10s, asio::use_awaitable);` The completion signature
+/// is `void(std::exception_ptr, bool)`. Who calls the handler, what cancels the operation, and what becomes of
+/// it when a context goes, is as for `async_run`; a cancelled one leaves the group closed. `timeout`: after so
+/// long all that is up is cancelled, and it completes with false. Throws `std::invalid_argument` at once if
+/// that is zero or negative. Not to be awaited by what it waits for: a task, or a handler of such a call that
+/// has its turn.
+template <class Key, class Hash, class Equal, class Platform, class Executor, class Rep, class Period,
+          class Token>
+  requires(detail::asio_front::executor_like<Executor>)
+auto async_drain(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor,
+                 std::chrono::duration<Rep, Period> timeout, Token&& token) {
+  return detail::asio_front::start_drain(detail::access::core(flights), executor,
+                                         detail::checked_limit(timeout, "async_drain's timeout"),
+                                         std::forward<Token>(token));
+}
+/// The same, for as long as it takes.
+template <class Key, class Hash, class Equal, class Platform, class Executor, class Token>
+  requires(detail::asio_front::executor_like<Executor>)
+auto async_drain(basic_group<Key, Hash, Equal, Platform>& flights, Executor const& executor, Token&& token) {
+  return detail::asio_front::start_drain(detail::access::core(flights), executor, detail::no_limit,
+                                         std::forward<Token>(token));
+}
+/// The same, with or without a limit, on the executor of a context.
+template <class Key, class Hash, class Equal, class Platform, class Context, class... More>
+  requires(detail::asio_front::context_like<Context>)
+auto async_drain(basic_group<Key, Hash, Equal, Platform>& flights, Context& context, More&&... more) {
+  return cacheflight::async_drain(flights, context.get_executor(), std::forward<More>(more)...);
 }
 
 }  // namespace cacheflight::inline v1

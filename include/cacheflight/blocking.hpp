@@ -32,93 +32,18 @@
 /// Errors are thrown from `run`: the task's own, `timeout_error`, `cancelled_error`, `abandoned_error`,
 /// `max_keys_error`, `type_mismatch_error`, and `caller_stopped_error` for the caller's own stop token.
 
+#include <cacheflight/detail/blocked_caller.hpp>
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
 
 namespace cacheflight::inline v1 {
-namespace detail::blocking_front {
-
-/// Where a thread sleeps, once. It may be destroyed as soon as `sleep` has returned: who wakes does not
-/// touch it after unlocking, and the sleeper locks after that. Not one for each thread: a thread-local
-/// that is destroyed takes memory that nobody can be told is missing, and is gone when other thread-locals
-/// are destroyed (rule 38).
-class parker {
- public:
-  void sleep() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return awake_; });
-  }
-  void wake() noexcept {
-    std::scoped_lock lock(mutex_);
-    awake_ = true;
-    changed_.notify_one();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool awake_ = false;
-};
-
-template <class P>
-class blocked_caller final : public waiter<P> {
- public:
-  blocked_caller() noexcept : waiter<P>(true) {}
-  ~blocked_caller() {
-    if (this->joined()) [[unlikely]]
-      unwound();
-  }
-
-  /// Returns when the outcome is there. Many are within a moment, in which no thread can be put to sleep and
-  /// woken.
-  void wait() {
-    for (int turns = 0; turns < 64; ++turns) {
-      if (core<P>::released(*this)) return;
-      relax();
-    }
-    parker_.emplace();
-    sleeps_ = core<P>::arm(*this);
-    if (sleeps_) parker_->sleep();
-    sleeps_ = false;
-  }
-
-  template <class T>
-  [[nodiscard]] std::shared_ptr<T const> outcome() {
-    finish_guard<P> const at_exit(*this);
-    if (this->how_left() == departure::left) throw ready_made<caller_stopped_error>();
-    return detail::outcome_of<T>(*this);
-  }
-
- private:
-  /// While its task ran or while it waited (rule 39): has left.
-  [[gnu::noinline, gnu::cold]] void unwound() noexcept {
-    if (core<P>::withdraw(*this)) return;
-    if (sleeps_) parker_->sleep();  // it was released; who wakes it needs the parker
-    core<P>::finish(*this);
-  }
-
-  [[nodiscard]] void const* place() const noexcept override { return &anywhere; }
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters&) noexcept override {
-    parker_->wake();
-    return true;
-  }
-
-  static constexpr char anywhere = 0;
-  std::optional<parker> parker_;  // made when it goes to sleep
-  bool sleeps_ = false;           // it will be woken
-};
-
-}  // namespace detail::blocking_front
-
 /// Tasks that return a plain value: `run` blocks and returns `std::shared_ptr<Returned const>` (`void` for
 /// `void`).
 template <detail::plain_value Returned>
@@ -133,7 +58,7 @@ struct front<Returned> {
     using flight_type = detail::value_flight<P, typename Group::key_type, Task>;
     using result = detail::result_of_answer<Returned>;
 
-    detail::blocking_front::blocked_caller<P> self;
+    detail::blocked_caller<P> self(detail::here());
     auto const& stop = opts.stop_token();
     if (stop.stop_possible()) (void)detail::ready_made<caller_stopped_error>();
     auto const build = [&](K& k) {

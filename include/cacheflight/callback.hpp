@@ -42,6 +42,7 @@
 #include <cacheflight/detail/work.hpp>
 #include <cacheflight/group.hpp>
 
+#include <chrono>
 #include <exception>
 #include <memory>
 #include <stop_token>
@@ -125,6 +126,28 @@ template <class Scheduler, class F>
   static_assert(std::is_copy_constructible_v<Scheduler>,
                 "cacheflight: a scheduler must be copyable; capture a pointer or std::ref");
   return detail::callback_front::scheduled<Scheduler, F>(std::move(scheduler), std::move(callback));
+}
+
+/// Closes the group, and calls `callback(bool)` once it is quiet, as `basic_group::drain` says, without
+/// blocking a thread: inside of this call if nothing is up, otherwise on the thread that ends the last
+/// flight, where it takes its turn; with `via` on the scheduler's terms. Throws `std::invalid_argument` for a
+/// null callback and `std::bad_alloc`, and has then closed nothing.
+template <class Key, class Hash, class Equal, class Platform, class Callback>
+void when_drained(basic_group<Key, Hash, Equal, Platform>& flights, Callback&& callback)
+  requires std::is_invocable_v<std::decay_t<Callback>, bool>
+{
+  detail::callback_front::wait_until_drained(flights, detail::no_limit, std::forward<Callback>(callback));
+}
+/// The same, for at most so long, as `basic_group::drain(timeout)` says; then it is called on a helper thread
+/// of the group. Also throws `std::invalid_argument` if the time is zero or negative, and
+/// `std::system_error`, when the group is closed, if the thread that keeps time cannot be started.
+template <class Key, class Hash, class Equal, class Platform, class Rep, class Period, class Callback>
+void when_drained(basic_group<Key, Hash, Equal, Platform>& flights,
+                  std::chrono::duration<Rep, Period> timeout, Callback&& callback)
+  requires std::is_invocable_v<std::decay_t<Callback>, bool>
+{
+  detail::callback_front::wait_until_drained(
+      flights, detail::checked_limit(timeout, "when_drained's timeout"), std::forward<Callback>(callback));
 }
 
 /// `group::start`.

@@ -41,10 +41,12 @@
 ///
 /// Errors are thrown from the `co_await` expression, as by the blocking front.
 
+#include <cacheflight/detail/coroutine/drain_operation.hpp>
 #include <cacheflight/detail/coroutine/operation.hpp>
 #include <cacheflight/detail/coroutine/task.hpp>
 #include <cacheflight/group.hpp>
 
+#include <chrono>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -64,5 +66,24 @@ struct front<Returned> {
                                    no_scheduler());
   }
 };
+
+/// Closes the group, and waits until it is quiet, as `basic_group::drain` says, without blocking a thread:
+/// `bool const quiet = co_await cacheflight::when_drained(flights);` The coroutine goes on at once if nothing
+/// is up, otherwise on the thread that ends the last flight, and takes its turn there; with
+/// `.resume_on(scheduler)` on that one's terms. It may be destroyed while it waits. Lazy: the group must live
+/// until it is awaited. Not to be awaited by what it waits for, a task or a caller that holds up a task.
+template <class Key, class Hash, class Equal, class Platform>
+[[nodiscard("cacheflight: co_await what when_drained returns, or nothing is closed")]] auto when_drained(
+    basic_group<Key, Hash, Equal, Platform>& flights) {
+  return detail::coroutine_front::drain_operation<Platform>(detail::access::core(flights), detail::no_limit);
+}
+/// The same, for at most so long, as `basic_group::drain(timeout)` says; then it is resumed on a helper
+/// thread of the group. Throws `std::invalid_argument` at once if the time is zero or negative.
+template <class Key, class Hash, class Equal, class Platform, class Rep, class Period>
+[[nodiscard("cacheflight: co_await what when_drained returns, or nothing is closed")]] auto when_drained(
+    basic_group<Key, Hash, Equal, Platform>& flights, std::chrono::duration<Rep, Period> timeout) {
+  return detail::coroutine_front::drain_operation<Platform>(
+      detail::access::core(flights), detail::checked_limit(timeout, "when_drained's timeout"));
+}
 
 }  // namespace cacheflight::inline v1

@@ -79,14 +79,34 @@ class CACHEFLIGHT_VISIBLE max_keys_error : public error {
               std::move(key)) {}
 };
 
+/// The call would have started a flight, but its group is closed: `close()` or `drain()` was called (rule
+/// 58). Joining works until the last flight has ended.
+class CACHEFLIGHT_VISIBLE closed_error : public error {
+ public:
+  /// For the library, and for tests of code that handles it.
+  explicit closed_error(detail::key_copy key = {}) noexcept
+      : error("cacheflight: the group is closed and starts no flights any more", std::move(key)) {}
+};
+
+/// The call would wait for itself: a blocking `drain` inside what it waits for, a task or a callback (rule
+/// 59).
+class CACHEFLIGHT_VISIBLE deadlock_error : public error {
+ public:
+  /// For the library, and for tests of code that handles it.
+  deadlock_error() noexcept
+      : error("cacheflight: drain was called inside what it waits for: a task, a callback or an event", {}) {}
+};
+
 /// What has cancelled a flight.
 enum class cancel_reason : unsigned char {
   cancel,    ///< `cancel(key)`.
   clear,     ///< `clear()`.
+  drain,     ///< The time limit of a `drain`.
   destroyed  ///< Its group was destroyed.
 };
 
-/// The flight was cancelled: by `cancel(key)`, `clear()`, or the group's destruction (rule 13). Not to be
+/// The flight was cancelled: by `cancel(key)`, `clear()`, the end of a drain's time, or the group's
+/// destruction (rule 13). Not to be
 /// confused with "you were cancelled", which every front reports in its own ecosystem's words (rule 14).
 class CACHEFLIGHT_VISIBLE cancelled_error : public error {
  public:
@@ -94,11 +114,14 @@ class CACHEFLIGHT_VISIBLE cancelled_error : public error {
   explicit cancelled_error(detail::key_copy key = {}, cancel_reason reason = cancel_reason::cancel)
       : error(reason == cancel_reason::cancel  ? "cacheflight: the flight was cancelled"
               : reason == cancel_reason::clear ? "cacheflight: the flight was cancelled by clear()"
-                                               : "cacheflight: the flight was cancelled with its group",
+              : reason == cancel_reason::drain
+                  ? "cacheflight: the flight was cancelled: drain()'s time is over"
+                  : "cacheflight: the flight was cancelled with its group",
               std::move(key)),
         reason_(reason) {}
 
-  /// Who has cancelled it: a request to its key, to all keys, or the end of the group.
+  /// Who has cancelled it: a request to its key, to all keys, a drain that has waited enough, or the end of
+  /// the group.
   [[nodiscard]] cancel_reason reason() const noexcept { return reason_; }
 
  private:

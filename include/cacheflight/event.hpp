@@ -24,8 +24,9 @@ enum class event_type : std::uint8_t {
   task_resolved,      ///< The task returned a value.
   task_rejected,      ///< The task threw, or was abandoned. `event::error` says what.
   task_timed_out,     ///< `timeout` ran out.
-  task_cancelled,     ///< `cancel`, `clear`, the group's destruction, or the last waiter left.
+  task_cancelled,     ///< `cancel`, `clear`, `drain`, the group's destruction, or the last waiter left.
   max_keys_rejected,  ///< The miss was refused: `max_keys` flights are up. `event::flight_id` is 0.
+  closed_rejected,    ///< The miss was refused: the group is closed. `event::flight_id` is 0.
 };
 
 /// The event's name, spelled as the enumerator.
@@ -39,6 +40,7 @@ enum class event_type : std::uint8_t {
     case event_type::task_timed_out: return "task_timed_out";
     case event_type::task_cancelled: return "task_cancelled";
     case event_type::max_keys_rejected: return "max_keys_rejected";
+    case event_type::closed_rejected: return "closed_rejected";
   }
   return "unknown";
 }

@@ -3,12 +3,14 @@
 
 /// Where callers meet: `group`, and `basic_group` for keys of other types.
 
+#include <cacheflight/detail/blocked_caller.hpp>
 #include <cacheflight/detail/core.hpp>
 #include <cacheflight/detail/elsewhere.hpp>
 #include <cacheflight/detail/front.hpp>
 #include <cacheflight/detail/key_binding.hpp>
 #include <cacheflight/detail/keyed_flight.hpp>
 #include <cacheflight/detail/task.hpp>
+#include <cacheflight/detail/turns.hpp>
 #include <cacheflight/error.hpp>
 #include <cacheflight/event.hpp>
 #include <cacheflight/hash.hpp>
@@ -235,6 +237,34 @@ class basic_group {
   /// Cancels every flight that was up when it was called; some that start meanwhile may be among them.
   void clear() noexcept { core_->clear(); }
 
+  /// From here on a call that would lead gets `closed_error` (rule 58). Calls still join what is up, and a
+  /// task that was admitted before may still lead what it needs, with `run_options::within`. For ever; again
+  /// it does nothing. Any thread, any time.
+  void close() noexcept { core_->close(); }
+
+  /// Whether it was closed, by `close` or by a drain.
+  [[nodiscard]] bool closed() const noexcept { return core_->closed(); }
+
+  /// `close()`, and then blocks this thread until nothing is up (rule 59): no flight, no task, also none that
+  /// is asked to stop, and all callers have gone on. (A coroutine that another thread resumes may still be at
+  /// it.) Returns true then; false if the group was destroyed meanwhile. Any number of threads may drain, and
+  /// `async_drain` (Asio) and `when_drained` (coroutines, callbacks) are for those that must not block.
+  ///
+  /// Throws `deadlock_error` inside of what it would wait for, as far as that is known: a task that `run` has
+  /// called on this stack and somebody waits for, an event, or a callback or coroutine that has its turn here.
+  /// Nobody can tell for an event loop whose thread it blocks. Throws `std::bad_alloc`. The group is closed
+  /// before, or in spite of that.
+  bool drain() { return drain_for(detail::no_limit); }
+
+  /// The same, for at most so long: then all that is up is cancelled, as by `clear()`, with the reason
+  /// `cancel_reason::drain`, and everybody who drains gets false, without waiting for tasks to unwind. Throws
+  /// `std::invalid_argument` if the time is zero or negative, and `std::system_error` if the thread that
+  /// keeps time cannot be started.
+  template <class Rep, class Period>
+  bool drain(std::chrono::duration<Rep, Period> timeout) {
+    return drain_for(detail::checked_limit(timeout, "drain's timeout"));
+  }
+
   /// The flights that are up now, in no order: a moment's view of each part of the table. Detached tasks are
   /// not among them; `stats().detached` counts them. Any thread, any time (rule 27). Each part is
   /// locked for as long as it takes to note its flights, not for copying keys (rule 5). Throws what copying a
@@ -268,6 +298,17 @@ class basic_group {
  private:
   friend struct detail::access;
   using core_type = detail::core<Platform>;
+
+  bool drain_for(detail::limit timeout) {
+    close();
+    if (core_->is_around_here() || detail::inline_caller<Platform>::in_turn()) throw deadlock_error();
+    auto fresh = std::make_unique<detail::drain_flight<Platform>>();
+    detail::blocked_caller<Platform> self(detail::here());
+    core_->drain(self, std::move(fresh), timeout, false);
+    self.wait();
+    return *self.template outcome<bool>();
+  }
+
   using flight_type = detail::flight<Platform>;
   using keyed_type = detail::keyed_flight<Platform, Key>;
 
@@ -349,12 +390,21 @@ class basic_group {
     };
     detail::entry const in = core_->enter(c, w, fresh, same, [&]() -> flight_type* { return build(key); });
     if (in.how == detail::admission::joined || in.how == detail::admission::leads) return in;
-    detail::key_copy refused = fresh.get() ? fresh.get()->copy_key() : binding::copy(key);
-    if (in.how == detail::admission::type_mismatch) throw type_mismatch_error(std::move(refused));
-    if (in.how == detail::admission::group_gone)
-      throw cancelled_error(std::move(refused), cancel_reason::destroyed);
-    core_->report_refusal(refused.view, c, fresh);
-    throw max_keys_error(std::move(refused));
+    refuse(in.how, fresh.get() ? fresh.get()->copy_key() : binding::copy(key), c, fresh);
+  }
+
+  /// Apart, so that calls which are not refused can be inlined.
+  [[noreturn, gnu::noinline, gnu::cold]] void refuse(detail::admission how, detail::key_copy key,
+                                                     detail::call const& c,
+                                                     typename core_type::unseen_flight const& fresh) {
+    using detail::admission;
+    if (how == admission::type_mismatch) throw type_mismatch_error(std::move(key));
+    if (how == admission::group_gone) throw cancelled_error(std::move(key), cancel_reason::destroyed);
+    bool const closed = how == admission::closed;
+    core_->report_refusal(key.view, c, fresh,
+                          closed ? event_type::closed_rejected : event_type::max_keys_rejected);
+    if (closed) throw closed_error(std::move(key));
+    throw max_keys_error(std::move(key));
   }
 
   [[no_unique_address]] Hash hash_;

@@ -6,6 +6,7 @@
 #include <cacheflight/detail/key.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/event.hpp>
+#include <cacheflight/task_context.hpp>
 
 #include <any>
 #include <chrono>
@@ -178,6 +179,7 @@ namespace detail {
 struct rare_options {
   call_report* report = nullptr;
   std::optional<std::chrono::nanoseconds> not_before;  // since the clock's epoch
+  std::shared_ptr<flight_view> within{};               // null: inside of no task that is known
 };
 
 /// Null, or a `T` of its own, which is copied with it.
@@ -277,6 +279,14 @@ class run_options {
     static_assert(Clock::is_steady,
                   "cacheflight: not_before takes a time of the group's clock, std::chrono::steady_clock");
     rare_.made().not_before = std::chrono::ceil<std::chrono::nanoseconds>(moment.time_since_epoch());
+    return *this;
+  }
+
+  /// The call is made by the task that was given `context`, or on its behalf: so it may lead a flight in
+  /// that task's group after the group was closed, as long as the task runs (rule 58): what a task needs to
+  /// be done is still started. Throws `std::bad_alloc`.
+  run_options& within(task_context const& context) {
+    rare_.made().within = context.view();
     return *this;
   }
 

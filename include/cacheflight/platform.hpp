@@ -24,6 +24,8 @@ enum class core_step {
   cancel,     ///< `cancel` of one key.
   supersede,  ///< `supersede`, of one key or one part of the table.
   clear,      ///< `clear`, one part of the table.
+  close,      ///< `close`, or a drain begins, one part of the table.
+  drain,      ///< A caller waits for the end of all; or that ends.
   release,    ///< A waiter is released; under the lock.
   stoppable,  ///< A task has started and can be asked to stop; without the lock.
 };

@@ -120,6 +120,7 @@ class task_durations {
 ///     cacheflight_timeout_total            counter    flights that exceeded their timeout
 ///     cacheflight_cancelled_total          counter    flights that were cancelled, or that all callers left
 ///     cacheflight_max_keys_rejected_total  counter    misses refused at max_keys
+///     cacheflight_closed_rejected_total    counter    misses refused because the group is closed
 ///     cacheflight_type_mismatch_total      counter    calls refused: the flight has another result type
 ///     cacheflight_callback_failures_total  counter    times that on_event threw
 ///     cacheflight_active_keys              gauge      flights that can be joined now
@@ -238,6 +239,7 @@ class prometheus_metrics final : public ::prometheus::Collectable {
       {"cancelled_total", "Flights that were cancelled, or that all callers left.", &statistics::cancelled},
       {"max_keys_rejected_total", "Misses refused because max_keys flights were up.",
        &statistics::max_keys_rejected},
+      {"closed_rejected_total", "Misses refused because the group is closed.", &statistics::closed_rejected},
       {"type_mismatch_total", "Calls refused because the flight has another result type.",
        &statistics::type_mismatches},
       {"callback_failures_total", "Times that on_event threw.", &statistics::callback_failures},

@@ -47,6 +47,8 @@ class task_context {
   }
 
   /// For the library.
+  [[nodiscard]] std::shared_ptr<detail::flight_view> const& view() const noexcept { return view_; }
+  /// For the library.
   task_context(std::stop_token stop, std::shared_ptr<detail::flight_view> view) noexcept
       : stop_(std::move(stop)), view_(std::move(view)) {}
 

@@ -94,7 +94,30 @@ struct asio_coroutine_front : asio_front_base {
     return spawn<double>(flights, std::move(key), std::move(opts), std::move(task));
   }
 
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    asio_call& c = *calls.emplace_back(std::make_unique<asio_call>());
+    net::co_spawn(io, drainer(c, flights, limit),
+                  net::bind_cancellation_slot(c.cancel.slot(), net::detached));
+    pump();
+    return c;
+  }
+
  private:
+  static net::awaitable<void> drainer(call& c, group_type& flights, std::chrono::nanoseconds limit) {
+    std::shared_ptr<answer const> value;
+    std::exception_ptr error;
+    try {
+      auto const ex = co_await net::this_coro::executor;
+      bool quiet = false;
+      if (limit == for_ever) quiet = co_await cacheflight::async_drain(flights, ex, net::use_awaitable);
+      else quiet = co_await cacheflight::async_drain(flights, ex, limit, net::use_awaitable);
+      value = std::make_shared<answer const>(quiet ? 1 : 0);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    note(c, std::move(value), std::move(error));
+  }
+
   template <class Answer>
   static net::awaitable<void> caller(call& c, group_type& flights, std::string key,
                                      cacheflight::run_options opts, task_ptr task) {
@@ -129,6 +152,18 @@ struct asio_handler_front : asio_front_base {
   }
   call& run_other_type(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return start<double>(flights, std::move(key), std::move(opts), std::move(task));
+  }
+
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    asio_call& c = *calls.emplace_back(std::make_unique<asio_call>());
+    auto handler = net::bind_cancellation_slot(c.cancel.slot(), [&c](std::exception_ptr error, bool quiet) {
+      note(c, error ? nullptr : std::make_shared<answer const>(quiet ? 1 : 0), error);
+    });
+    if (limit == for_ever) cacheflight::async_drain(flights, io, std::move(handler));
+    else cacheflight::async_drain(flights, io, limit, std::move(handler));
+    EXPECT_EQ(c.completions, 0) << "completed inside the initiating call";
+    pump();
+    return c;
   }
 
  private:

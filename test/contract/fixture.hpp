@@ -62,6 +62,11 @@ class contract : public testing::Test {
     front.leave(c);
     front.pump();
   }
+  call& drain(std::chrono::nanoseconds limit = for_ever) {
+    call& c = front.drain(*flights, limit);
+    front.pump();
+    return c;
+  }
   bool cancel(std::string_view key) {
     bool const was = flights->cancel(key);
     return was;
@@ -80,7 +85,7 @@ class contract : public testing::Test {
     EXPECT_EQ(s.in_flight, 0u);
     EXPECT_EQ(s.waiters, 0u);
     EXPECT_EQ(s.detached, 0u);
-    EXPECT_EQ(s.misses, s.started + s.max_keys_rejected);
+    EXPECT_EQ(s.misses, s.started + s.max_keys_rejected + s.closed_rejected);
     EXPECT_EQ(s.started, s.resolved + s.rejected + s.timed_out + s.cancelled);
   }
 

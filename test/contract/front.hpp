@@ -8,6 +8,7 @@
 //     call& run(group, key, run_options, task);             // starts a call; it waits
 //     call& run_other_type(group, key, run_options, task);  // the same with another result type
 //     void leave(call&);                                    // the caller is cancelled by its own means
+//     call& drain(group, limit);                            // waits for the end of all: 1 if that is quiet, 0
 //     bool vanish(call&);                                // destroyed while it waits; false: no such thing here
 //     void pump();                                          // let everything that is ready run
 //   };
@@ -17,6 +18,7 @@
 
 #include <any>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -128,11 +130,16 @@ struct call {
 
 /// What a front cannot do is said here, and the scenarios that need it are skipped with that reason.
 struct front_traits {
+  static constexpr bool can_drain = true;
+  static constexpr char const* cannot_drain = "";
   static constexpr bool can_abandon = true;  // a task can vanish while it waits
   static constexpr char const* cannot_abandon = "";
   static constexpr bool pumped = true;  // callers go on when the test pumps, not before
   static constexpr char const* not_pumped = "";
 };
+
+/// No limit.
+inline constexpr std::chrono::nanoseconds for_ever = std::chrono::nanoseconds::max();
 
 /// What `on_event` saw.
 struct seen_event {

@@ -95,6 +95,8 @@ struct hand_front : front_traits {
       else if (how_left() == cd::departure::wait_timed_out)
         e = std::make_exception_ptr(
             cacheflight::timeout_error(cacheflight::timeout_scope::wait, f.copy_key()));
+      else if (f.why() == cd::cause::resolved && drains)
+        v = std::make_shared<answer const>(*core_type::take_value<bool>(f) ? 1 : 0);
       else if (f.why() == cd::cause::resolved) v = core_type::take_value<answer>(f);
       else if (f.why() == cd::cause::rejected) e = f.exception();
       else if (f.why() == cd::cause::timed_out)
@@ -106,6 +108,7 @@ struct hand_front : front_traits {
     }
 
     hand_front* front;
+    bool drains = false;
   };
 
   call& run(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
@@ -113,6 +116,14 @@ struct hand_front : front_traits {
   }
   call& run_other_type(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return enter(flights, std::move(key), std::move(opts), std::move(task), typeid(double));
+  }
+
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    hand_call& c = *calls.emplace_back(std::make_unique<hand_call>(this));
+    c.drains = true;
+    cd::access::core(flights).drain(c, std::make_unique<cd::drain_flight<platform>>(), limit, false);
+    if (!core_type::arm(c)) core_type::give_turn(c);
+    return c;
   }
 
   void leave(call& c) {

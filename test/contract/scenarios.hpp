@@ -997,4 +997,5 @@ TYPED_TEST(contract, R32_keys_are_arbitrary_bytes) {
 }  // namespace
 }  // namespace cacheflight_test
 
+#include "ending_scenarios.hpp"
 #include "fresh_scenarios.hpp"

@@ -114,7 +114,22 @@ struct coroutine_front : std_front_base {
     return start<double>(flights, std::move(key), std::move(opts), std::move(task));
   }
 
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    std_call& c = *calls.emplace_back(std::make_unique<std_call>());
+    wait_until_drained(c, flights, limit, scheduler());
+    return c;
+  }
+
  private:
+  template <class Scheduler>
+  static eager wait_until_drained(call& c, group_type& flights, std::chrono::nanoseconds limit,
+                                  Scheduler scheduler) {
+    bool quiet = false;
+    if (limit == for_ever)
+      quiet = co_await cacheflight::when_drained(flights).resume_on(std::move(scheduler));
+    else quiet = co_await cacheflight::when_drained(flights, limit).resume_on(std::move(scheduler));
+    c.complete(std::make_shared<answer const>(quiet ? 1 : 0), nullptr);
+  }
   template <class Answer>
   call& start(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     std_call& c = make_call(opts);
@@ -183,6 +198,16 @@ struct callback_front : std_front_base {
   }
   call& run_other_type(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return start<double>(flights, std::move(key), std::move(opts), std::move(task));
+  }
+
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    std_call& c = *calls.emplace_back(std::make_unique<std_call>());
+    auto callback = cacheflight::via(scheduler(), [&c](bool quiet) {
+      c.complete(std::make_shared<answer const>(quiet ? 1 : 0), nullptr);
+    });
+    if (limit == for_ever) cacheflight::when_drained(flights, std::move(callback));
+    else cacheflight::when_drained(flights, limit, std::move(callback));
+    return c;
   }
 
  private:
@@ -268,6 +293,8 @@ gate_sender<Answer> sending_task(task_ptr task, sentinel own) {
 
 struct sender_front : std_front_base {
   static constexpr char const* name = "sender";
+  static constexpr bool can_drain = false;
+  static constexpr char const* cannot_drain = "senders have no drain of their own";
 
   call& run(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return start<answer>(flights, std::move(key), std::move(opts), std::move(task));
@@ -275,6 +302,8 @@ struct sender_front : std_front_base {
   call& run_other_type(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return start<double>(flights, std::move(key), std::move(opts), std::move(task));
   }
+
+  call& drain(group_type&, std::chrono::nanoseconds) { return *calls.front(); }
 
  private:
   template <class Answer>

@@ -12,6 +12,15 @@
 #include <mutex>
 #include <thread>
 
+/// How many wait for the end of all.
+struct cacheflight::detail::inspector {
+  template <class P>
+  static std::size_t draining(core<P>& of) {
+    std::scoped_lock lock(of.shards_.lobby().mutex);
+    return of.shards_.lobby().waiters;
+  }
+};
+
 namespace cacheflight_test {
 
 struct thread_front : front_traits {
@@ -46,6 +55,23 @@ struct thread_front : front_traits {
   call& run_other_type(group_type& flights, std::string key, cacheflight::run_options opts, task_ptr task) {
     return start<double>(flights, std::move(key), std::move(opts), std::move(task));
   }
+  call& drain(group_type& flights, std::chrono::nanoseconds limit) {
+    thread_call* c;
+    {
+      std::scoped_lock lock(mutex);
+      c = calls.emplace_back(std::make_unique<thread_call>(cd::access::core(flights))).get();
+    }
+    c->thread = std::thread([c, &flights, limit] {
+      manual_platform::before_arm() = [c] { c->about_to_wait = true; };
+      bool const quiet = limit == for_ever ? flights.drain() : flights.drain(limit);
+      manual_platform::before_arm() = nullptr;
+      c->complete(std::make_shared<answer const>(quiet ? 1 : 0), nullptr);
+      c->over = true;
+    });
+    while (!c->over && !c->about_to_wait) std::this_thread::yield();
+    return *c;
+  }
+
   void leave(call& c) { static_cast<thread_call&>(c).stop.request_stop(); }
   bool vanish(call&) { return false; }
 
@@ -62,7 +88,7 @@ struct thread_front : front_traits {
         ++waiting;
         if (std::find(cores.begin(), cores.end(), c->core) == cores.end()) cores.push_back(c->core);
       }
-      for (auto* const core : cores) queued += core->stats().waiters;
+      for (auto* const core : cores) queued += core->stats().waiters + cd::inspector::draining(*core);
       if (waiting == queued && !settling) return;
       lock.unlock();
       std::this_thread::yield();

@@ -248,7 +248,7 @@ class stage {
   Front front;
   std::array<slot, size> calls;
   std::array<task, size> tasks;
-  std::array<std::uint64_t, 8> seen{};
+  std::array<std::uint64_t, 9> seen{};
   std::optional<manual_group> flights;
   core_type* core = nullptr;
 

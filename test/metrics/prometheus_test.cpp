@@ -130,15 +130,25 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
         "up0", [] { return std::string(); }, [](std::exception_ptr, std::shared_ptr<std::string const>) {});
   broken = true;
   for (int i = 0; i < 10; ++i) callers.ask(flights, "up1");
+  broken = false;
+  flights.close();
+  for (int i = 0; i < 11; ++i) callers.ask(flights, "late");
 
   samples const expected{
-      {in("users", "hit_total"), 7 + 10},        {in("users", "miss_total"), 2 + 3 + 1 + 5 + 6 + 3 + 12 + 8},
-      {in("users", "error_total"), 3 + 1},       {in("users", "timeout_total"), 5},
-      {in("users", "cancelled_total"), 6},       {in("users", "max_keys_rejected_total"), 8},
-      {in("users", "type_mismatch_total"), 9},   {in("users", "callback_failures_total"), 10},
-      {in("users", "active_keys"), 12},          {in("users", "max_keys"), 12},
-      {in("users", "waiters"), 3 + 12 + 7 + 10}, {in("users", "detached_tasks"), 5 + 6},
+      {in("users", "hit_total"), 7 + 10},
+      {in("users", "miss_total"), 2 + 3 + 1 + 5 + 6 + 3 + 12 + 8 + 11},
+      {in("users", "error_total"), 3 + 1},
+      {in("users", "timeout_total"), 5},
+      {in("users", "cancelled_total"), 6},
+      {in("users", "max_keys_rejected_total"), 8},
+      {in("users", "type_mismatch_total"), 9},
+      {in("users", "callback_failures_total"), 10},
+      {in("users", "active_keys"), 12},
+      {in("users", "max_keys"), 12},
+      {in("users", "waiters"), 3 + 12 + 7 + 10},
+      {in("users", "detached_tasks"), 5 + 6},
       {in("users", "superseded_flights"), 3},
+      {in("users", "closed_rejected_total"), 11},
   };
   samples found = scrape(metrics);
   std::erase_if(found, [](auto const& one) { return one.first.starts_with("cacheflight_task_duration_"); });
@@ -149,7 +159,6 @@ TEST(prometheus, each_metric_is_the_number_it_says) {
   EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_count")), 2);
   EXPECT_EQ(sample(metrics, in("users", "task_duration_seconds_sum")), 0.08);
 
-  broken = false;
   callers.answer_all();
   held.drop_all();
   for (char const* gauge : {"active_keys", "superseded_flights", "waiters", "detached_tasks"})
@@ -162,7 +171,7 @@ TEST(prometheus, types_and_texts_are_announced) {
   metrics.attach("users", flights);
   std::string const text = text_of(metrics);
   for (char const* counter : {"hit", "miss", "error", "timeout", "cancelled", "max_keys_rejected",
-                              "type_mismatch", "callback_failures"}) {
+                              "closed_rejected", "type_mismatch", "callback_failures"}) {
     EXPECT_THAT(text, HasSubstr(std::string("# TYPE cacheflight_") + counter + "_total counter\n"));
     EXPECT_THAT(text, HasSubstr(std::string("# HELP cacheflight_") + counter + "_total "));
   }

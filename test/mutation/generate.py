@@ -21,6 +21,7 @@ FILES = [
     "detail/core.hpp",
     "detail/core/announcer.hpp",
     "detail/core/census.hpp",
+    "detail/core/drains.hpp",
     "detail/core/outcall.hpp",
     "detail/core/shard.hpp",
     "detail/core/shards.hpp",
@@ -130,6 +131,7 @@ LEFT_OUT = {"std_platform::shards"}
 LEFT_OUT |= {"core::as_steady"}
 # What happens at a fork() has tests of its own, in other processes than the suites run here.
 LEFT_OUT |= {"core::before_fork", "core::after_fork", "steps::forget", "outcall::forget_others", "deadline_heap::clear"}
+LEFT_OUT |= {"drains::forget", "countdown::stop_watching", "countdown::under_way"}
 LEFT_OUT |= {"thread_driver::before_fork", "thread_driver::after_fork"}
 LEFT_OUT |= {f"fork_handler::{f}" for f in ("fork_handler", "~fork_handler", "before_fork", "after_fork")}
 TIMES = re.compile(r"(?:P::)?clock::now\(\)|\(TimePoint::max\)\(\)|now$|seen\.until$")

@@ -377,7 +377,7 @@ BUGS = [
     Bug(
         "clear_misses_one_flight",
         "the flight that is the last of its part of the table survives",
-        [(CORE, "closing const end = doom(s, f, group_goes ? cause::destroyed : cause::cleared);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
+        [(CORE, "closing const end = doom(s, f, why);", "if (BUG && s.table.size() == 1) return;\n          $OLD")],
     ),
     Bug(
         "clear_misses_the_last_shard",
@@ -532,7 +532,7 @@ BUGS = [
     Bug(
         "a_call_leads_while_the_group_goes",
         "its flight is cancelled by nobody",
-        [(CORE, "if («s.gone») {\n            report(c, call_role::refused);", "!BUG && $OLD")],
+        [(CORE, "if («s.who_leads != door::open» && (s.gone", "$OLD && !(BUG && s.gone)")],
     ),
     # ---- limits: rule 21
     Bug(
@@ -724,8 +724,8 @@ BUGS = [
         "the_group_holds_nothing_while_it_lets_go",
         "the last flight frees the core under its hands",
         [
-            (CORE, "references_(«shards_.count() + 1»)", "$OLD - (BUG ? 1 : 0)"),
-            (CORE, "std::size_t idle = «1»;", "BUG ? 0 : $OLD"),
+            (CORE, "references_(«shards_.count() + 2»)", "$OLD - (BUG ? 1 : 0)"),
+            (CORE, "std::size_t idle = «drained ? 1 : 2»;", "($OLD) - (BUG ? 1 : 0)"),
         ],
         by_schedule=True,
     ),
@@ -800,7 +800,7 @@ BUGS = [
     Bug(
         "the_group_is_destroyed_without_clear",
         "its callers wait for ever",
-        [(CORE, "doom_all(true);", "if (!BUG) { $OLD }")],
+        [(CORE, "doom_all(cause::destroyed);", "if (!BUG) { $OLD }")],
     ),
     Bug(
         "the_group_takes_its_shards_along",
@@ -836,7 +836,7 @@ BUGS = [
     Bug(
         "superseded_flights_are_not_cleared",
         "they outlive their group, and their callers wait for tasks that nobody stops",
-        [(CORE, "closing const end = doom(s, f, group_goes", "if (BUG && f.superseded_) return;\n        $OLD")],
+        [(CORE, "closing const end = doom(s, f, why", "if (BUG && f.superseded_) return;\n        $OLD")],
     ),
     Bug(
         "a_superseded_flight_keeps_its_key",
@@ -850,6 +850,47 @@ BUGS = [
         "a_superseded_flight_gives_its_key_back_twice",
         "more keys in flight than the cap",
         [(CORE, "if (f.superseded_) [[unlikely]] «s.table.unhide();»", "{ $OLD if (BUG) give_back_key(s); }")],
+    ),
+    # ---- the end of a group's work: rules 58, 59
+    Bug(
+        "a_closed_group_still_leads",
+        "a server that shuts down starts work that nobody will see the end of",
+        [(CORE, "(s.gone || «!inside»)", "(!BUG && $OLD)")],
+    ),
+    Bug(
+        "a_closed_group_refuses_what_its_tasks_need",
+        "tasks that were admitted fail while the group drains",
+        [(CORE, "(s.gone || «!inside»)", "(BUG || $OLD)")],
+    ),
+    Bug(
+        "who_drains_waits_for_a_flight_that_is_not_counted",
+        "the drain lasts until its time is over",
+        [(CORE, "&& «s.who_leads != door::watched») {", "(BUG || $OLD)")],
+    ),
+    Bug(
+        "a_drain_that_does_not_wait_for_what_tasks_start",
+        "it ends while a flight is up",
+        [(CORE, "owner.retain();\n    «alive_.fetch_add(1, std::memory_order_relaxed);»", "if (!BUG) { $OLD }")],
+    ),
+    Bug(
+        "a_drain_ends_before_all_parts_were_counted",
+        "it ends while a flight of another part is up",
+        [(CORE, "std::atomic<std::int64_t> alive_{«1»}", "BUG ? 0 : $OLD"), (CORE, "«(void)ended();»\n  }", "{ if (!BUG) { $OLD } }")],
+    ),
+    Bug(
+        "a_drain_ends_twice",
+        "its callers are answered a second time, in memory that they have given back",
+        [(CORE, "if (!up_ || «claimed()»)", "(!BUG && $OLD)")],
+    ),
+    Bug(
+        "time_is_over_and_all_is_said_to_be_quiet",
+        "what tasks use is destroyed under them",
+        [(CORE, "doom_all(cause::drained);\n    drains_.finish(f, «false»)", "BUG || $OLD")],
+    ),
+    Bug(
+        "a_group_goes_and_leaves_who_drains_behind",
+        "they wait for ever",
+        [(CORE, "if («drain») drains_.finish(*drain, false);", "!BUG && $OLD")],
     ),
     Bug(
         "a_tie_of_the_clock_counts_as_later",

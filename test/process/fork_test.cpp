@@ -155,6 +155,56 @@ TEST(R38, flights_of_the_parent_are_not_up_in_the_child) {
   EXPECT_EQ(called, 2);
 }
 
+TEST(R38, a_drain_in_the_child_waits_for_what_is_up_there) {
+  pool threads;
+  cacheflight::group open;
+  std::optional<cacheflight::group> flights(std::in_place);
+  std::latch running(2), may_end(1);
+  std::atomic<int> drained{0};
+  auto const task = [&] {
+    running.count_down();
+    may_end.wait();
+    return 1;
+  };
+  for (cacheflight::group* each : {&*flights, &open})
+    each->start("k", cacheflight::on(threads.executor(), task),
+                [](std::exception_ptr, std::shared_ptr<int const>) {});
+  running.wait();
+  cacheflight::when_drained(*flights, [&](bool quiet) { drained += quiet ? 1 : 100; });
+  child const one([&](auto require) {
+    require(flights->closed() && !open.closed());
+    require(flights->drain(1h));
+    require(*open.run("k", [] { return 7; }) == 7);
+    std::atomic<int> here{0};
+    std::latch begun(1), may_answer(1);
+    std::thread answers([&] {
+      try {
+        (void)open.run("other", [&] {
+          begun.count_down();
+          may_answer.wait();
+          return here = 1, 1;
+        });
+      } catch (cacheflight::cancelled_error const&) {
+      }
+    });
+    begun.wait();
+    require(!open.drain(1ms));
+    may_answer.count_down();
+    require(open.drain(1h));
+    require(here == 1);
+    answers.join();
+    flights.reset();
+    require(drained == 0);
+  });
+  EXPECT_EQ(one.wait(), 0);
+  EXPECT_EQ(drained, 0);
+  may_end.count_down();
+  EXPECT_TRUE(flights->drain());
+  EXPECT_TRUE(open.drain());
+  threads.threads.clear();
+  EXPECT_EQ(drained, 1);
+}
+
 TEST(R38, a_task_that_forks_ends_in_both) {
   cacheflight::group flights;
   std::optional<child> one;
@@ -175,6 +225,7 @@ TEST(R38, a_task_that_forks_ends_in_both) {
   }
   if (getpid() != parent) {
     if (outcome == 3 && *flights.run("k", [] { return 7; }) != 7) outcome = 4;
+    if (outcome == 3 && !flights.drain(1h)) outcome = 5;
     _exit(outcome);
   }
   EXPECT_EQ(outcome, 0);

@@ -67,7 +67,7 @@ class mutex {
     holders |= bit();
   }
   void unlock() {
-    look();
+    look((holders & ~bit()) != 0);  // in the middle of another part's step?
     locked_ = false;
     holders &= ~bit();
     fibers.wake();
@@ -227,11 +227,13 @@ struct cacheflight::detail::inspector {
   static std::size_t waiters(flight_type const& f) { return f.waiters_; }
   static bool prompt_queued(flight_type& f) { return !f.queue_.empty() && f.queue_.front().prompt_; }
   static bool silent(flight_type const& f) { return f.home_ && f.home_->silent; }
+  static bool is_over(flight_type const& f) { return f.home_ == nullptr; }
   static bool nobody_queued(flight_type const& f) { return f.queue_.empty(); }
   static std::uint64_t& id(flight_type& f) { return f.id_; }
-  static std::array<std::uint64_t*, 7> books(core<schedule::platform>& c, std::size_t shard) {
+  static std::array<std::uint64_t*, 8> books(core<schedule::platform>& c, std::size_t shard) {
     auto& s = c.shards_[shard];
-    return {&s.hits, &s.misses, &s.resolved, &s.rejected, &s.timed_out, &s.cancelled, &s.max_keys_rejected};
+    return {&s.hits,      &s.misses,    &s.resolved,          &s.rejected,
+            &s.timed_out, &s.cancelled, &s.max_keys_rejected, &s.closed_rejected};
   }
   static std::uint64_t& living(core<schedule::platform>& c, std::size_t shard) {
     return c.shards_[shard].living;
@@ -279,6 +281,9 @@ constexpr std::string_view all_operations =
     "S"   // supersede(key)
     "Y"   // supersede()
     "Z"   // clear()
+    "X"   // close()
+    "M"   // drain()
+    "J"   // drain() with a time limit
     "D"   // destroys the group
     "E";  // the same, and nothing but the core's own references keeps it meanwhile
 
@@ -345,6 +350,7 @@ struct call_record {
   bool entering = false, live = false, turn = false, leave_asked = false, hit = false, hit_seen = false;
   std::uint32_t leavers = 0;        // fibers that make it leave just now
   std::uint32_t closed_before = 0;  // flights that nobody could join any more when it began
+  bool late = false;                // the group was closed when it began
 };
 
 /// One run of one program. Fibers: the threads, then tasks, and the deadline thread.
@@ -363,6 +369,8 @@ struct world {
   int entering = 0;
   int begun = 0, completed = 0;
   bool destroyed = false, gone = false, booked = true, over = false, closing = false;
+  bool limited = false;                             // somebody drains with a time limit
+  bool closes_group = false, closed_group = false;  // close() has begun, and returned
   cacheflight::statistics expected;
   bool trace = false;
 
@@ -629,6 +637,42 @@ class test_call final : public cd::waiter<platform> {
   }
 };
 
+/// Who drains; in no place of the world's, and no caller of a flight.
+class test_drain final : public cd::waiter<platform> {
+ public:
+  test_drain() : waiter(true) {}
+
+  [[nodiscard]] bool hand_over(waiters&) noexcept override {
+    outside_of_locks("a hand-over under a lock");
+    require(!turn, "who drains is resumed twice");
+    if (now.refusals && fibers.decide(2)) {
+      --now.refusals;
+      note("refuses a hand-over");
+      return false;
+    }
+    turn = true;
+    fibers.wake();
+    fibers.point();
+    return true;
+  }
+
+  void go_on() {
+    require(joined()->why() == cause::resolved, "a drain that has no answer");
+    bool const quiet = *core::take_value<bool>(*joined());
+    note(quiet ? "has drained" : "has not drained");
+    if (quiet) {
+      for (flight_record const& r : now.flight)
+        require(!r.alive || !inspector::admitted(*r.alive) || inspector::is_over(*r.alive),
+                "a drain ends while a flight is up");
+    } else {
+      require(now.destroyed || now.limited, "a drain gives up");
+    }
+    core::finish(*this);
+  }
+
+  bool turn = false;
+};
+
 /// Enters and, as leader, starts the task. Null: the call is through already.
 inline test_call* enter(char kind, char key, std::size_t place) {
   call_record& c = now.call[place];
@@ -637,6 +681,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
   c.kind = kind;
   c.key = key;
   c.nested = place >= world::nested_from;
+  c.late = now.closed_group;
   c.closed_before = kind == 'P' ? now.admitted_flights() : now.closed_flights();
   auto* const node = new test_call(c);
   using std::chrono::nanoseconds;
@@ -673,14 +718,24 @@ inline test_call* enter(char kind, char key, std::size_t place) {
     });
     require(now.supersedes[now.me()] == 0 || (answer.how == cd::admission::leads && kind == 'P'),
             "a call has superseded a flight and does not lead");
-    if (answer.how == cd::admission::at_capacity)
-      now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh);
+    using enum cacheflight::event_type;
+    if (answer.how == cd::admission::at_capacity || answer.how == cd::admission::closed)
+      now.flights->report_refusal({&key, &typeid(char), std::string_view(&key, 1)}, described, fresh,
+                                  answer.how == cd::admission::closed ? closed_rejected : max_keys_rejected);
   }
   entered(c);
   if (answer.how == cd::admission::at_capacity) {
     ++now.expected.misses;
     ++now.expected.max_keys_rejected;
     require(now.with.max_keys != 0, "refused without a cap");
+    ++now.completed;
+    delete node;
+    return nullptr;
+  }
+  if (answer.how == cd::admission::closed) {
+    ++now.expected.misses;
+    ++now.expected.closed_rejected;
+    require(now.closes_group, "refused by a group that nobody has closed");
     ++now.completed;
     delete node;
     return nullptr;
@@ -696,6 +751,7 @@ inline test_call* enter(char kind, char key, std::size_t place) {
     ++now.expected.misses;
     ++now.expected.started;
     require(++built->record.leaders == 1, "two leaders");
+    require(gone || !c.late, "a closed group starts a flight");
     note("leads", key);
     built->start(nested ? 'I' : kind, *node);
   } else {
@@ -811,6 +867,28 @@ inline void operation(char letter, std::size_t place) {
           require(r.closed, "clear() left a flight joinable");
       break;
     }
+    case 'X': {
+      note("closes the group");
+      now.closes_group = true;
+      now.flights->close();
+      require(now.flights->closed(), "close() does not close");
+      now.closed_group = true;
+      break;
+    }
+    case 'M':
+    case 'J': {
+      note("drains");
+      now.closes_group = true;
+      if (kind == 'J') now.limited = true;
+      auto drain = std::make_unique<test_drain>();
+      now.flights->drain(*drain, std::make_unique<cd::drain_flight<platform>>(),
+                         kind == 'J' ? std::chrono::nanoseconds(10) : cd::no_limit, false);
+      now.closed_group = true;
+      --now.entering;
+      fibers.wake();
+      if (core::arm(*drain)) fibers.wait([&] { return drain->turn; });
+      return drain->go_on();
+    }
     default: violation("no such operation");
   }
   --now.entering;
@@ -872,6 +950,9 @@ inline void look(bool inside) {
                     ((does == doing::leaving || does == doing::timing) && alone),
                 "cancelled by nobody");
         ++now.expected.cancelled;
+      } else if (why == cause::drained) {
+        require(now.limited && (does == doing::helping || does == doing::clearing), "drained by nobody");
+        ++now.expected.cancelled;
       } else if (why == cause::cleared || why == cause::destroyed) {
         require(does == doing::clearing && now.destroyed == (why == cause::destroyed), "cleared by nobody");
         ++now.expected.cancelled;
@@ -906,7 +987,8 @@ inline void on_event(cacheflight::event const& e) {
   auto const& leaders = e.leader_metadata;
   if (e.flight_id == 0) {
     require(!leaders.has_value(), "the metadata of a leader that there is not");
-    require(e.type == miss || e.type == max_keys_rejected, "an event without a flight");
+    require(e.type == miss || e.type == max_keys_rejected || e.type == closed_rejected,
+            "an event without a flight");
     return;
   }
   flight_record* r = nullptr;
@@ -983,8 +1065,9 @@ inline void driver::give_help() {
 }
 
 /// What should be counted, in the order of `inspector::books`.
-inline std::array<std::uint64_t, 7> counts_of(cacheflight::statistics const& s) {
-  return {s.hits, s.misses, s.resolved, s.rejected, s.timed_out, s.cancelled, s.max_keys_rejected};
+inline std::array<std::uint64_t, 8> counts_of(cacheflight::statistics const& s) {
+  return {s.hits,      s.misses,    s.resolved,          s.rejected,
+          s.timed_out, s.cancelled, s.max_keys_rejected, s.closed_rejected};
 }
 
 /// What lives and what has ended grow with what has been; what matters is their difference.
@@ -996,7 +1079,15 @@ struct countdown_numbers {
     static_assert(sizeof ended == sizeof left);
     living = of;
     std::memcpy(&left, static_cast<void*>(&ended), sizeof left);
-    // Until it is closed their sum, then the second alone.
+    // Until it is closed their sum, then the second alone. Whether it is watched is known elsewhere, too.
+    constexpr std::int64_t watching = std::int64_t{1} << 62;
+    if (left > watching / 2) {
+      bool const is_closed = left > watching;
+      (is_closed ? countdown_numbers{0, left}
+                 : countdown_numbers{living + static_cast<std::uint64_t>(left - watching), watching})
+          .write(of, ended);
+      return;
+    }
     (left > 0 ? countdown_numbers{0, left} : countdown_numbers{living + static_cast<std::uint64_t>(left), 0})
         .write(of, ended);
   }
@@ -1009,7 +1100,7 @@ struct countdown_numbers {
 /// What tells states apart without a consequence is hidden while the state is read: how many flights there
 /// were.
 struct hidden {
-  std::array<std::array<std::uint64_t, 7>, 2> books;
+  std::array<std::array<std::uint64_t, 8>, 2> books;
   cacheflight::statistics expected;
   std::array<std::uint64_t, world::places> ids;
   std::array<countdown_numbers, 2> living;
@@ -1076,7 +1167,8 @@ inline void check_the_books() {
   cacheflight::statistics const& e = now.expected;
   require(s.hits == e.hits && s.misses == e.misses && s.started == e.started && s.resolved == e.resolved &&
               s.rejected == e.rejected && s.timed_out == e.timed_out && s.cancelled == e.cancelled &&
-              s.max_keys_rejected == e.max_keys_rejected && s.callback_failures == e.callback_failures,
+              s.max_keys_rejected == e.max_keys_rejected && s.closed_rejected == e.closed_rejected &&
+              s.callback_failures == e.callback_failures,
           "the books tell another story");
   require(s.started == s.resolved + s.rejected + s.timed_out + s.cancelled, "the books do not balance");
   require(

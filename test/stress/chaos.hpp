@@ -94,7 +94,7 @@ class event_checker {
     ADD_FAILURE() << to_string(e.type) << ": " << what << " (flight " << e.flight_id << ')';
   }
 
-  std::array<std::atomic<std::uint64_t>, 8> counts_{};
+  std::array<std::atomic<std::uint64_t>, 9> counts_{};
   std::array<part, 16> parts_;
 };
 

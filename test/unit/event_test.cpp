@@ -28,6 +28,7 @@ TEST(event_type, is_spelled_as_in_the_seed) {
   EXPECT_STREQ(to_string(event_type::task_timed_out), "task_timed_out");
   EXPECT_STREQ(to_string(event_type::task_cancelled), "task_cancelled");
   EXPECT_STREQ(to_string(event_type::max_keys_rejected), "max_keys_rejected");
+  EXPECT_STREQ(to_string(event_type::closed_rejected), "closed_rejected");
   EXPECT_STREQ(to_string(static_cast<event_type>(99)), "unknown");
 }
 

@@ -8,6 +8,7 @@
 //   settle   the task is through: value, error, abandoned         rules 4, 9, 10, 15
 //   leave    one waiter goes, the rest stay                       rules 11, 12
 //   cancel   a key, or all of them (clear)                        rules 13, 30
+//   drain    close the group, and wait until it is quiet          rules 58, 59
 //
 // Its parts:
 //   core/steps.hpp        under the lock: join, close, doom, depart, release       rules 2 to 4, 12, 13
@@ -16,6 +17,7 @@
 //   core/outcall.hpp      calls of user code that are under way                    rule 40
 //   core/announcer.hpp    events on their way to the callback                      rules 19, 22, 24, 25
 //   core/census.hpp       what stats() and snapshot() read                         rule 23
+//   core/drains.hpp       a closed group, and who waits for its end                rules 58, 59
 //   core/shard.hpp        one part of the table, with its lock; shards.hpp: all of them; flight.hpp: waiters
 //                         and flights
 //
@@ -54,6 +56,7 @@
 
 #include <cacheflight/detail/core/announcer.hpp>
 #include <cacheflight/detail/core/census.hpp>
+#include <cacheflight/detail/core/drains.hpp>
 #include <cacheflight/detail/core/outcall.hpp>
 #include <cacheflight/detail/core/shards.hpp>
 #include <cacheflight/detail/core/steps.hpp>
@@ -62,6 +65,7 @@
 #include <cacheflight/detail/flight.hpp>
 #include <cacheflight/detail/flight_view.hpp>
 #include <cacheflight/detail/fork.hpp>
+#include <cacheflight/detail/nesting.hpp>
 #include <cacheflight/detail/process.hpp>
 #include <cacheflight/detail/type_identity.hpp>
 #include <cacheflight/detail/unwinding.hpp>
@@ -103,7 +107,7 @@ struct call {
       false;  // once it was released nothing of it needs the shard: nobody stops it, no hand-over is refused
 };
 
-enum class admission : std::uint8_t { joined, leads, at_capacity, type_mismatch, group_gone };
+enum class admission : std::uint8_t { joined, leads, at_capacity, closed, type_mismatch, group_gone };
 
 /// How a call has entered. `suspended`: the caller was armed in the same step, and may have been resumed
 /// already.
@@ -130,8 +134,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
         events_(options_.on_event() != nullptr),
         clocked_(events_ || options_.measures_age()),
         shards_(this),
+        drains_(shards_),
         announcer_(options_),
-        references_(shards_.count() + 1) {
+        references_(shards_.count() + 2) {
     forks_.emplace(*this);
   }
 
@@ -178,6 +183,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
       driver_.ensure(*this);
     }
     bool const dated = c.rare && c.rare->not_before;
+    bool const inside = c.rare && c.rare->within && c.rare->within->is_of(this);
     if (timed || dated) now = clock::now();
     if (dated && *c.rare->not_before > now.time_since_epoch())
       throw std::invalid_argument("cacheflight: not_before is in the future: take the clock's now()");
@@ -226,9 +232,10 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
             break;
           }
         } else {
-          if (s.gone) {
+          if (s.who_leads != door::open && (s.gone || !inside)) [[unlikely]] {
+            if (!s.gone) ++s.misses, ++s.closed_rejected;
             report(c, call_role::refused);
-            return {admission::group_gone};
+            return {s.gone ? admission::group_gone : admission::closed};
           }
           short_of_room = fresh.flight_ && !detail::fits_another(s, timed, tried_to_fit);
           if (!short_of_room) [[likely]] {
@@ -248,6 +255,8 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
               f->references_.store(2, std::memory_order_relaxed);
               ++s.misses;
               ++s.living;
+              if (s.who_leads == door::watched) [[unlikely]]
+                drains_.begun(*this);
               if (outdated) supersede(s, *outdated);  // whose key it takes over
               s.table.insert(*f);
               report(c, call_role::led, f, 1);
@@ -289,15 +298,14 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   void callback_failed() noexcept { announcer_.callback_failed(); }
   static void callback_failed(flight_type& f) noexcept { f.home_->owner->callback_failed(); }
 
-  /// The events of a miss that was refused at the cap.
-  void report_refusal(key_view key, call const& c, unseen_flight const& fresh) noexcept {
+  /// The events of a miss that was refused, for which reason `why` says.
+  void report_refusal(key_view key, call const& c, unseen_flight const& fresh, event_type why) noexcept {
     if (!events_) return;
     std::any const& metadata = metadata_of(c, fresh);
     std::optional<outcall> delivery;
     if (!begin_outcall(shards_.of(c.hash), delivery)) return;
     announcer_.deliver(event_type::miss, key, 0, 0, metadata, nothing<std::any>.object);
-    if (!delivery->outlives_group())
-      announcer_.deliver(event_type::max_keys_rejected, key, 0, 0, metadata, nothing<std::any>.object);
+    if (!delivery->outlives_group()) announcer_.deliver(why, key, 0, 0, metadata, nothing<std::any>.object);
     delivery->end();
   }
 
@@ -315,6 +323,9 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     retain(f);
     ask_to_stop(f);
   }
+
+  /// Tells groups apart.
+  [[nodiscard]] static void const* owner_of(flight_type const& f) noexcept { return f.home_->owner; }
 
   /// Who waits for the flight, and until when, for its task while that runs (rule 48).
   [[nodiscard]] static flight_reading read(flight_type& f) noexcept {
@@ -509,8 +520,62 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// Dooms every flight (rule 13).
   void clear() noexcept {
     retain();  // a callback may destroy the group
-    doom_all(false);
+    doom_all(cause::cleared);
     release();
+  }
+
+  // ---- the end of all -------------------------------------------------------------------------------------
+
+  /// No call leads any more, unless it is made inside of a task (rule 58).
+  void close() noexcept { drains_.close(); }
+  [[nodiscard]] bool closed() const noexcept { return drains_.closed(); }
+
+  /// Closes the group, and lets `w` wait until nothing is up (rule 59): the value that it is released with is
+  /// a `bool`. `armed`: it is suspended, and may be gone when this returns. Throws what starting the driver
+  /// throws, and has then closed the group and nothing else.
+  void drain(waiter_type& w, typename drains<P>::fresh_flight fresh, limit timeout, bool armed) {
+    drains_.close();
+    time_point until = (time_point::max)();
+    if (timeout != no_limit) {
+      driver_.ensure(*this);
+      until = deadline_after(clock::now(), timeout);
+    }
+    retain();
+    drains_.join(w, std::move(fresh), until, armed, gone_);
+    arm_deadline(until);
+    release();
+  }
+
+  /// Its time is over: all that are up are doomed.
+  void drain_is_over(flight_type& f) noexcept {
+    retain();
+    doom_all(cause::drained);
+    drains_.finish(f, false);
+    release();
+  }
+
+  /// One of those that drains wait for, which has kept the core.
+  [[gnu::noinline, gnu::cold]] void flight_has_ended() noexcept {
+    if (drains_.ended()) drains_.end(true);
+    release();
+  }
+
+  /// Whether this thread is in the middle of the group's own user code, as far as that is known: who waits
+  /// here for the end of all waits for itself.
+  [[nodiscard]] bool is_around_here() const noexcept {
+    stack_address const now = here();
+    (void)thread_stack::has_both(now, now);  // learns it, outside of locks
+    bool found = false;
+    for (shard<P>& s : shards_.with_lobby()) {
+      std::scoped_lock lock(s.mutex);
+      found |= outcall::is_mine(s);
+      s.table.for_each([&](flight_type& f) {
+        f.queue_.for_each([&](waiter_type const& w) {
+          found |= now < w.blocks_at() && thread_stack::has_both(now, w.blocks_at());
+        });
+      });
+    }
+    return found;
   }
 
   /// Runs `f` under the lock of the flight's shard: for what a front must publish together with a state. No
@@ -558,7 +623,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// On the thread that keeps time: decides what is due, and releases whom it can; the rest are jobs.
   time_point run_due() noexcept override {
     time_point next = (time_point::max)();
-    for (shard<P>& s : shards_) {
+    for (shard<P>& s : shards_.with_lobby(drains_.any())) {
       time_point const due = gone_.load(std::memory_order_acquire) ? (time_point::max)() : expire(s);
       bool const waits = try_again(s);
       if (due < next) next = due;
@@ -575,13 +640,13 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
     std::size_t const first = next_job_.fetch_add(1, std::memory_order_relaxed);
     for (std::size_t i = 0; i < shards_.count(); ++i)
       if (run_job(shards_.of(first + i))) return true;
-    return false;
+    return drains_.any() && run_job(shards_.lobby());
   }
 
   /// Since when a job waits; `max()` if none does.
   [[nodiscard]] time_point oldest_job() const noexcept override {
     time_point oldest = (time_point::max)();
-    for (shard<P> const& s : shards_)
+    for (shard<P> const& s : shards_.with_lobby(drains_.any()))
       if (time_point const since = s.jobs_since.load(std::memory_order_relaxed); since < oldest)
         oldest = since;
     return oldest;
@@ -590,6 +655,13 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   [[nodiscard]] std::size_t most_helpers() const noexcept override { return options_.max_helpers(); }
 
   void retain() noexcept override { references_.fetch_add(1, std::memory_order_relaxed); }
+  /// Many, by who has one.
+  void retain(std::uint64_t count) noexcept {
+    references_.fetch_add(static_cast<std::size_t>(count), std::memory_order_relaxed);
+  }
+  void release(std::int64_t count) noexcept {
+    references_.fetch_sub(static_cast<std::size_t>(count), std::memory_order_relaxed);
+  }
   void release() noexcept override {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
   }
@@ -598,14 +670,17 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   /// called for it on other threads is waited for; what this thread is in the middle of goes on afterwards
   /// (rule 40).
   void let_go() noexcept {
-    gone_.store(true, std::memory_order_release);
-    doom_all(true);
+    gone_.store(true);
+    flight_type* const drain = drains_.any() ? drains_.claim(true) : nullptr;
+    doom_all(cause::destroyed);
+    if (drain) drains_.finish(*drain, false);
     while (run_job()) {
     }
     driver_.await([this] { return nothing_under_way(); });
     driver_.close();
-    std::size_t idle = 1;  // shards without flights, and the group itself
-    for (shard<P>& s : shards_) {
+    bool const drained = drains_.any();
+    std::size_t idle = drained ? 1 : 2;  // shards without flights, and the group itself
+    for (shard<P>& s : shards_.with_lobby(drained)) {
       std::scoped_lock lock(s.mutex);
       s.silent = true;
       if (s.ended.close(s.living)) ++idle;
@@ -615,6 +690,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
  private:
   friend inspector;
+  friend class detail::drains<P>;
   friend class detail::outcall<P>;
   friend fork_handler<core>;
   friend steps<P>;
@@ -641,7 +717,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   }
 
   [[nodiscard]] bool nothing_under_way() const noexcept {
-    for (shard<P>& s : shards_) {
+    for (shard<P>& s : shards_.with_lobby(drains_.any())) {
       std::scoped_lock lock(s.mutex);
       if (!outcall::keep_mine(s)) return false;
     }
@@ -650,14 +726,17 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   /// `clear`, for who holds the core meanwhile. Nobody waits for another flight's user code, as far as that
   /// goes.
-  void doom_all(bool group_goes) noexcept {
+  void doom_all(cause why) noexcept {
     unlinked_flights<P> doomed, unasked;
     for (shard<P>& s : shards_) {
       P::point(core_step::clear);
       std::scoped_lock lock(s.mutex);
-      if (group_goes) s.gone = true;
+      if (why == cause::destroyed) {
+        s.gone = true;
+        if (s.who_leads == door::open) s.who_leads = door::closed;
+      }
       s.table.for_each([&](flight_type& f) {
-        closing const end = doom(s, f, group_goes ? cause::destroyed : cause::cleared);
+        closing const end = doom(s, f, why);
         f.last_event_ = end.event;
         f.ask_ = end.stop;
         doomed.push(f);
@@ -718,13 +797,16 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
 
   void before_fork() noexcept {
     if constexpr (P::forks) driver_.before_fork();
-    for (shard<P>& s : shards_) s.mutex.lock();
+    for (shard<P>& s : shards_.with_lobby()) s.mutex.lock();
   }
 
   void after_fork(bool child) noexcept {
-    if (child)
-      for (shard<P>& s : shards_) forget(s);
-    for (shard<P>& s : shards_) s.mutex.unlock();
+    if (child) {
+      for (shard<P>& s : shards_) forget(s, shards_.lobby());
+      forget(shards_.lobby(), shards_.lobby());
+      references_.fetch_sub(static_cast<std::size_t>(drains_.forget()), std::memory_order_relaxed);
+    }
+    for (shard<P>& s : shards_.with_lobby()) s.mutex.unlock();
     if constexpr (P::forks) {
       std::size_t const threads = driver_.after_fork(child);
       if (!child) return;
@@ -747,6 +829,7 @@ class core final : public deadline_work<typename P::clock>, private timekeeping<
   bool const events_;
   bool const clocked_;  // flights know when they started
   shards<P> shards_;
+  detail::drains<P> drains_;
   std::atomic<std::size_t> keys_{0};  // joinable flights, counted only under a cap
   announcer<P> announcer_;
   std::atomic<bool> gone_{

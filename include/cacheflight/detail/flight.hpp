@@ -32,6 +32,7 @@ enum class cause : std::uint8_t {
   timed_out,
   cancelled,  // by its key, or by the last waiter who left
   cleared,
+  drained,   // by a drain whose time was over
   destroyed  // with its group
 };
 
@@ -56,6 +57,8 @@ template <class P>
 struct census;
 template <class P>
 class core;
+template <class P>
+class drains;
 template <class P>
 class flight;
 template <class P>
@@ -110,6 +113,9 @@ class waiter : public list_node, private deadline_node {
   /// the hand-over is done, for all waiters of this place. False: it is about to be destroyed, and must not
   /// be touched once the lock is free.
   [[nodiscard]] virtual bool pin(pin_guard&) noexcept { return true; }
+
+  /// Where on its stack a thread waits or, if it leads, runs the task; 0: it is no such caller.
+  [[nodiscard]] virtual std::uintptr_t blocks_at() const noexcept { return 0; }
 
   [[nodiscard]] flight<P>* joined() const noexcept { return flight_; }
   [[nodiscard]] departure how_left() const noexcept { return left_; }
@@ -183,6 +189,7 @@ class flight : public recycled, public table_links<flight<P>>, private deadline_
   friend class announcer<P>;
   friend struct census<P>;
   friend class core<P>;
+  friend class drains<P>;
   friend struct steps<P>;
   friend struct telling<P>;
   friend struct timekeeping<P>;

@@ -28,6 +28,7 @@ class flight_view {
   template <class Core, class Flight>
   flight_view(std::type_identity<Core>, Flight& f) noexcept
       : id_(f.id()),
+        core_(Core::owner_of(f)),
         flight_(std::addressof(f)),
         read_([](void* of) noexcept { return Core::read(*static_cast<Flight*>(of)); }) {}
   flight_view(flight_view const&) = delete;
@@ -35,6 +36,11 @@ class flight_view {
   ~flight_view() = default;
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  /// Whether its task runs, and its group has that core.
+  [[nodiscard]] bool is_of(void const* core) noexcept {
+    std::scoped_lock lock(mutex_);
+    return flight_ && core_ == core;
+  }
   [[nodiscard]] flight_reading read() noexcept {
     std::scoped_lock lock(mutex_);
     return flight_ ? read_(flight_) : flight_reading();
@@ -47,6 +53,7 @@ class flight_view {
 
  private:
   std::uint64_t const id_;
+  void const* const core_;
   short_mutex mutex_;
   void* flight_;
   flight_reading (*const read_)(void*) noexcept;

@@ -24,6 +24,7 @@ template <class P>
     case cause::timed_out: return std::make_exception_ptr(timeout_error(timeout_scope::flight, f.copy_key()));
     case cause::cancelled: return std::make_exception_ptr(cancelled_error(f.copy_key()));
     case cause::cleared: return std::make_exception_ptr(cancelled_error(f.copy_key(), cancel_reason::clear));
+    case cause::drained: return std::make_exception_ptr(cancelled_error(f.copy_key(), cancel_reason::drain));
     case cause::destroyed:
       return std::make_exception_ptr(cancelled_error(f.copy_key(), cancel_reason::destroyed));
     default: return std::make_exception_ptr(abandoned_error(f.copy_key()));

@@ -21,6 +21,14 @@ namespace cacheflight::inline v1::detail {
 /// one that is under way below it on the same stack, never for a fiber that is suspended.
 template <class P>
 class inline_caller : public waiter<P> {
+ public:
+  /// Whether this thread is inside of a turn.
+  [[nodiscard]] static bool in_turn() noexcept {
+    for (scope const* s = scope::around(); s; s = s->outer())
+      if (s->number == 0) return true;
+    return false;
+  }
+
  protected:
   class starting;
 

@@ -42,6 +42,12 @@ template <class Executor>
   requires(net::execution::is_executor<Executor>::value)
 inline constexpr bool postable<Executor> = net::can_require_v<Executor, net::execution::blocking_t::never_t>;
 
+/// The answer of a drain, whose handler takes a `bool`.
+struct whether_drained {
+  bool quiet;
+  operator bool() const noexcept { return quiet; }
+};
+
 /// A caller with a completion handler, whose executor is the operation's; for others see relayed_caller.hpp.
 template <class P, class Answer, class Handler, class IoExecutor>
 class handler_caller : public caller<P> {
@@ -109,6 +115,8 @@ class handler_caller : public caller<P> {
     taken mine = move_out();
     dispose(net::get_associated_allocator(mine.handler));
     if constexpr (std::is_void_v<Answer>) std::move(mine.handler)(std::move(failure));
+    else if constexpr (std::is_same_v<Answer, whether_drained>)
+      std::move(mine.handler)(std::move(failure), value && *value);
     else std::move(mine.handler)(std::move(failure), std::move(value));
   }
 

@@ -48,6 +48,23 @@ inline constexpr bool is_immediate = false;
 template <class F>
 inline constexpr bool is_immediate<immediate<F>> = true;
 
+/// A callback of a drain: takes a `bool`.
+template <class F>
+struct drained {
+  F function;
+  void operator()(std::exception_ptr const&, std::shared_ptr<bool const> const& quiet) {
+    std::invoke(std::move(function), *quiet);
+  }
+};
+template <class F>
+[[nodiscard]] drained<F> as_drained(F callback) {
+  return {std::move(callback)};
+}
+template <class Scheduler, class F>
+[[nodiscard]] scheduled<Scheduler, drained<F>> as_drained(scheduled<Scheduler, F> callback) {
+  return {std::move(callback.scheduler), {std::move(callback.function)}};
+}
+
 /// A callback that waits. Owns itself.
 template <class P, class Answer, class F>
 class callback_caller final : public recycled, inline_caller<P> {
@@ -78,7 +95,7 @@ class callback_caller final : public recycled, inline_caller<P> {
     core_type& core = access::core(flights);
     // In the events of a refusal the group may go; what is left of the call counts the failures of its
     // callback.
-    bool const may_go = core.settings().on_event() != nullptr && core.settings().max_keys() != 0;
+    bool const may_go = core.settings().on_event() != nullptr;
     if (may_go) core.retain();
     std::unique_ptr<core_type, let_go> const kept(may_go ? &core : nullptr);
     entry in;
@@ -96,6 +113,13 @@ class callback_caller final : public recycled, inline_caller<P> {
       if (!core_type::arm(*self)) self->go_on();
     }
     if (in.how == admission::leads) leads->start();
+  }
+
+  static void drain(core_type& core, limit timeout, F callback) {
+    auto fresh = std::make_unique<drain_flight<P>>();
+    std::unique_ptr<callback_caller> self(new callback_caller(std::move(callback)));
+    core.drain(*self, std::move(fresh), timeout, true);
+    (void)self.release();
   }
 
  private:
@@ -198,5 +222,18 @@ class callback_caller final : public recycled, inline_caller<P> {
   F callback_;
   std::unique_ptr<rare> rare_;
 };
+
+/// g++ 12 at -O1 takes what the callback's captures refer to for something that nobody else writes to, once
+/// it has looked into this (-fipa-modref), and its caller would read what was there before.
+template <class Group, class Callback>
+#if defined(__GNUC__) && !defined(__clang__)
+[[gnu::noipa]]
+#endif
+void wait_until_drained(Group& flights, limit timeout, Callback&& callback) {
+  detail::require_callback<std::decay_t<Callback>>(callback);
+  auto bound = callback_front::as_drained(std::decay_t<Callback>(std::forward<Callback>(callback)));
+  callback_caller<typename Group::platform_type, bool, decltype(bound)>::drain(access::core(flights), timeout,
+                                                                               std::move(bound));
+}
 
 }  // namespace cacheflight::inline v1::detail::callback_front

@@ -45,6 +45,7 @@ class announcer {
       case cause::timed_out: end(event_type::task_timed_out, nothing<std::exception_ptr>.object); break;
       case cause::cancelled:
       case cause::cleared:
+      case cause::drained:
       case cause::destroyed: end(event_type::task_cancelled, nothing<std::exception_ptr>.object); break;
       case cause::rejected: end(event_type::task_rejected, f.exception_); break;
       default: end(event_type::task_rejected, std::make_exception_ptr(abandoned_error(f.copy_key()))); break;

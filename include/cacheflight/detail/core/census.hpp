@@ -25,10 +25,12 @@ struct census {
 
   static void add_books(shard<P>& s, statistics& sum) noexcept {
     std::scoped_lock lock(s.mutex);
-    sum.hits += s.hits, sum.misses += s.misses, sum.started += s.misses - s.max_keys_rejected;
+    sum.hits += s.hits, sum.misses += s.misses,
+        sum.started += s.misses - s.max_keys_rejected - s.closed_rejected;
     sum.resolved += s.resolved, sum.rejected += s.rejected;
     sum.timed_out += s.timed_out, sum.cancelled += s.cancelled;
     sum.max_keys_rejected += s.max_keys_rejected, sum.type_mismatches += s.type_mismatches;
+    sum.closed_rejected += s.closed_rejected;
     sum.waiters += s.waiters, sum.detached += s.detached;
     sum.in_flight += s.table.size() - s.table.hidden(), sum.superseded += s.table.hidden();
   }

@@ -62,6 +62,13 @@ class outcall : public list_node {
     return s.outcalls.empty();
   }
 
+  /// Under the lock: whether one is this thread's.
+  [[nodiscard]] static bool is_mine(shard<P>& s) noexcept {
+    bool mine = false;
+    s.outcalls.for_each([&](outcall const& one) { mine |= one.thread_ == P::this_thread(); });
+    return mine;
+  }
+
   /// Under the lock, in a child process: only this thread's are under way there.
   static void forget_others(shard<P>& s) noexcept {
     list<outcall> mine;

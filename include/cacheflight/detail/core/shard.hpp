@@ -49,6 +49,10 @@ using unlinked_flights = flight_queue<P, &table_links<flight<P>>::next_unlinked>
 template <class P>
 using flights_to_stop = flight_queue<P, &table_links<flight<P>>::next_in_bucket>;
 
+/// Which calls may lead: all; those inside of tasks that were admitted before (rule 58); the same, while the
+/// ends of flights are counted (rule 59).
+enum class door : std::uint8_t { open, closed, watched };
+
 /// One part of the table with its lock. What a plain call changes is in the first two cache lines.
 template <class P>
 struct alignas(64) shard {
@@ -57,9 +61,10 @@ struct alignas(64) shard {
   explicit shard(core<P>* owner_) noexcept : table(mutex), owner(owner_), deadlines(mutex) {}
 
   [[no_unique_address]] retiring_mutex<typename P::mutex> mutex;
+  door who_leads = door::open;
   bool gone = false;          // the group is being destroyed: no call leads any more
   bool silent = false;        // it was destroyed: no event is delivered any more
-  std::uint32_t waiters = 0;  // with those two in what the mutex leaves free
+  std::uint32_t waiters = 0;  // with those three in what the mutex leaves free
   std::uint64_t hits = 0, misses = 0, resolved = 0;
   std::uint64_t living = 0;       // flights for which `ended` counts
   flight_table<flight<P>> table;  // its buckets are in the second line
@@ -69,7 +74,9 @@ struct alignas(64) shard {
   list<outcall<P>> outcalls;  // calls of user code that the group's destructor waits for
   std::uint64_t rejected = 0, timed_out = 0, cancelled = 0;
   std::size_t detached = 0;
-  std::uint64_t max_keys_rejected = 0, type_mismatches = 0;
+  std::uint64_t max_keys_rejected = 0, closed_rejected = 0, type_mismatches = 0;
+  std::int64_t forgotten = 0;  // flights that other threads were ending while the process forked, in whose
+                               // child this is
   deadline_heap<time_point> deadlines;
 
   // Jobs for helper threads (rule 33). A flight that has left the table has two links, for two jobs at most.

@@ -9,23 +9,25 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <span>
 
 namespace cacheflight::inline v1::detail {
 
-/// As many parts as the platform says, a power of two. They stay where they were made.
+/// As many parts as the platform says, a power of two; and the lobby, where those wait who wait for all of
+/// them (rule 59). They stay where they were made.
 template <class P>
 class shards {
  public:
   explicit shards(core<P>* owner)
       : count_(P::shards()),
         first_(static_cast<shard<P>*>(
-            ::operator new(count_ * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}))) {
-    for (std::size_t i = 0; i < count_; ++i) ::new (static_cast<void*>(first_ + i)) shard<P>(owner);
+            ::operator new((count_ + 1) * sizeof(shard<P>), std::align_val_t{alignof(shard<P>)}))) {
+    for (std::size_t i = 0; i <= count_; ++i) ::new (static_cast<void*>(first_ + i)) shard<P>(owner);
   }
   shards(shards const&) = delete;
   shards& operator=(shards const&) = delete;
   ~shards() {
-    for (shard<P>& s : *this) s.~shard<P>();
+    for (shard<P>& s : with_lobby()) s.~shard<P>();
     ::operator delete(first_, std::align_val_t{alignof(shard<P>)});
   }
 
@@ -33,6 +35,10 @@ class shards {
   [[nodiscard]] shard<P>* begin() const noexcept { return first_; }
   [[nodiscard]] shard<P>* end() const noexcept { return first_ + count_; }
   [[nodiscard]] shard<P>& operator[](std::size_t i) const noexcept { return first_[i]; }
+  [[nodiscard]] shard<P>& lobby() const noexcept { return first_[count_]; }
+  [[nodiscard]] std::span<shard<P>> with_lobby(bool with = true) const noexcept {
+    return {first_, count_ + (with ? 1 : 0)};
+  }
   [[nodiscard]] std::size_t index_of(std::uint64_t hash) const noexcept { return hash & (count_ - 1); }
   [[nodiscard]] shard<P>& of(std::uint64_t hash) const noexcept { return first_[index_of(hash)]; }
 

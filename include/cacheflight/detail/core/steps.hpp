@@ -120,6 +120,7 @@ struct steps {
       case cause::timed_out: ++s.timed_out; break;
       case cause::cancelled:
       case cause::cleared:
+      case cause::drained:
       case cause::destroyed: ++s.cancelled; break;
       default: ++s.rejected; break;
     }
@@ -152,7 +153,7 @@ struct steps {
   /// atomic step. (The group is there: with it every open flight goes.)
   static void release_sole(shard<P>& s, flight_type& f, batch& released, bool lets_go) noexcept {
     f.references_.store(1, std::memory_order_release);
-    if (lets_go || f.queue_.front().lets_go_) {
+    if ((lets_go || f.queue_.front().lets_go_) && s.who_leads != door::watched) {
       --s.living;
       f.home_ = nullptr;
     }
@@ -205,10 +206,12 @@ struct steps {
   /// In the child: what was up in the parent is not up here. Nobody is told, and what it holds is not given
   /// back: it belongs to threads that are not there. Only the thread that has forked may still be in the
   /// middle of some of it.
-  static void forget(shard<P>& s) noexcept {
+  static void forget(shard<P>& s, shard<P>& lobby) noexcept {
     s.table.for_each([&](flight_type& f) {
       f.references_.fetch_add(f.waiters_, std::memory_order_relaxed);
       close(s, f, cause::cancelled);
+      f.home_ = &lobby;  // where no drain waits for its end
+      --s.living, ++lobby.living;
       while (waiter_type* const w = f.queue_.pop_front()) {
         w->queued_ = false;
         w->phase_.store(phase::released, std::memory_order_release);

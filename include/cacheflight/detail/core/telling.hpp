@@ -33,7 +33,13 @@ struct telling : steps<P> {
       return;
     shard<P>* const s = f.home_;
     delete &f;
-    if (s && s->ended.end()) s->owner->release();
+    if (!s) return;
+    switch (s->ended.end()) {
+      case ending::more: return;
+      case ending::last: return s->owner->release();
+      case ending::watched: return s->owner->flight_has_ended();
+      case ending::watched_last: s->owner->flight_has_ended(); return s->owner->release();
+    }
   }
 
   struct releaser {

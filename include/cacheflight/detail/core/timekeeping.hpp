@@ -45,8 +45,12 @@ struct timekeeping : telling<P> {
         closing end;
         if (due->of == deadline_of::flight) {
           f = static_cast<flight_type*>(due);
-          end = doom(s, *f, cause::timed_out);
-          doomed = true;
+          if (&s == &s.owner->shards_.lobby()) {
+            s.ends.push(*s.owner->drains_.claim_due());
+          } else {
+            end = doom(s, *f, cause::timed_out);
+            doomed = true;
+          }
         } else {
           auto& w = *static_cast<waiter_type*>(due);
           f = w.flight_;
@@ -105,7 +109,8 @@ struct timekeeping : telling<P> {
       job.emplace(s);
     }
     hand_over(turn);
-    if (ended) tell({ended, ended->last_event_, false});
+    if (ended && &s == &s.owner->shards_.lobby()) s.owner->drain_is_over(*ended);
+    else if (ended) tell({ended, ended->last_event_, false});
     if (lost) release(*lost);
     if (to_stop) ask_to_stop(*to_stop);
     job->end();

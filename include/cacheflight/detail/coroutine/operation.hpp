@@ -3,23 +3,20 @@
 
 // A coroutine that waits: what `run` returns.
 
+#include <cacheflight/detail/coroutine/resumed_caller.hpp>
 #include <cacheflight/detail/coroutine/task.hpp>
 #include <cacheflight/detail/outcome.hpp>
 #include <cacheflight/detail/turns.hpp>
-#include <cacheflight/detail/unwinding.hpp>
 #include <cacheflight/group.hpp>
 
 #include <coroutine>
 #include <memory>
-#include <stdexcept>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace cacheflight::inline v1::detail::coroutine_front {
-
-struct no_scheduler {};
 
 /// A call's options until it has joined, then what watches its stop token.
 template <class P, class Options>
@@ -49,19 +46,16 @@ class stage<P, no_options> {
 /// What `run` returns, and the waiter: it lives in the frame of the awaiting coroutine. Movable until it is
 /// awaited.
 template <class Group, class K, class Options, class Task, class Scheduler>
-class [[nodiscard]] operation final : inline_caller<typename Group::platform_type> {
+class [[nodiscard]] operation final : resumed_caller<typename Group::platform_type, Scheduler> {
   using P = typename Group::platform_type;
+  using base = resumed_caller<P, Scheduler>;
   using core_type = core<P>;
   using flight_type = awaitable_flight<P, typename Group::key_type, Task>;
   using result = result_of_answer<answer_of<typename Task::result>>;
 
  public:
   operation(Group* g, K&& k, Options&& o, Task&& t, Scheduler s)
-      : flights_(g),
-        key_(std::move(k)),
-        task_(std::move(t)),
-        stage_(std::move(o)),
-        scheduler_(std::move(s)) {}
+      : base(std::move(s)), flights_(g), key_(std::move(k)), task_(std::move(t)), stage_(std::move(o)) {}
   operation(operation&& o) noexcept((std::is_nothrow_move_constructible_v<K> &&
                                      std::is_nothrow_move_constructible_v<Options> &&
                                      std::is_nothrow_move_constructible_v<Task> &&
@@ -97,10 +91,8 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
 
  private:
   bool suspend(std::coroutine_handle<> caller) {
-    if (caller_)
-      throw std::logic_error(
-          "cacheflight: what run returned was awaited a second time; call run once for each co_await");
-    caller_ = caller;
+    this->waits(caller,
+                "cacheflight: what run returned was awaited a second time; call run once for each co_await");
     auto&& opts = stage_.options();
     std::stop_token const stop = opts.stop_token();
     if (stop.stop_possible()) (void)ready_made<caller_stopped_error>();
@@ -112,9 +104,9 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     if (access::core(*flights_).settings().on_event()) start.entering();
     entry in;
     try {
-      in = access::enter_suspended(
-          *flights_, key_, *this, opts, detail::type_of<typename result::value_type>(), build,
-          !stop.stop_possible(), !stop.stop_possible() && std::is_same_v<Scheduler, no_scheduler>);
+      in = access::enter_suspended(*flights_, key_, *this, opts,
+                                   detail::type_of<typename result::value_type>(), build,
+                                   !stop.stop_possible(), !stop.stop_possible() && base::takes_turns);
     } catch (...) {
       start.note();
       if (!start.end()) return true;  // another's turn has destroyed the frame that would catch it
@@ -144,35 +136,10 @@ class [[nodiscard]] operation final : inline_caller<typename Group::platform_typ
     return static_cast<typename result::type>(detail::outcome_of<typename result::value_type>(*this));
   }
 
-  [[nodiscard]] void const* place() const noexcept override {
-    // Who is resumed by a scheduler may destroy others that are about to be.
-    if constexpr (std::is_same_v<Scheduler, no_scheduler>) return inline_caller<P>::place();
-    else return nullptr;
-  }
-  [[nodiscard]] bool hand_over(typename waiter<P>::waiters& others) noexcept override {
-    if constexpr (std::is_same_v<Scheduler, no_scheduler>) {
-      this->queue_turns(others);
-    } else {
-      if (this->is_starting_here()) return true;
-      try {
-        auto scheduler = scheduler_;
-        scheduler([caller = caller_]() noexcept { caller.resume(); });
-      } catch (...) {
-        if (unwinding())
-          std::terminate();  // it cannot pass through who ends the wait, and would be lost here
-        return false;
-      }
-    }
-    return true;
-  }
-  void take_turn() noexcept override { caller_.resume(); }
-
   Group* flights_;
   K key_;
   Task task_;
-  std::coroutine_handle<> caller_;
   [[no_unique_address]] stage<P, Options> stage_;
-  [[no_unique_address]] Scheduler scheduler_;
 };
 
 }  // namespace cacheflight::inline v1::detail::coroutine_front
