@@ -68,7 +68,8 @@ class event_checker {
         if (!f.started) complain("a flight ends that has not started", e);
         f.ended = true;
         break;
-      case max_keys_rejected: complain("of a flight", e); break;
+      case max_keys_rejected:
+      case closed_rejected: complain("of a flight", e); break;
     }
   }
 
