@@ -184,6 +184,7 @@ class hand_runner final : public runner {
         case cause::timed_out: got.end = ending::timed_out; break;
         case cause::cancelled:
         case cause::cleared:
+        case cause::drained:
         case cause::destroyed: got.end = ending::cancelled; break;
       }
     }

@@ -4,6 +4,8 @@
 // What belongs to the process or to a thread and not to a group (rule 38): usable from the first initializer
 // of a static object to the end of the program, and on a thread for which there is no memory.
 
+#include <cacheflight/detail/language.hpp>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
