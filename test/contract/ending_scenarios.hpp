@@ -78,7 +78,8 @@ TYPED_TEST(contract, R58_a_call_that_a_closed_group_refuses_gives_back_its_task)
   EXPECT_TRUE(a.template failed_with<cacheflight::closed_error>());
   EXPECT_EQ(a.completions, 1);
   EXPECT_EQ(task->invoked, 0);
-  if constexpr (!std::is_same_v<TypeParam, hand_front>) {
+  // By hand a task that no flight was built for has nothing of its own; an operation of senders keeps it.
+  if constexpr (!std::is_same_v<TypeParam, hand_front> && !std::is_same_v<TypeParam, sender_front>) {
     EXPECT_TRUE(task->unwound);
   }
   try {
