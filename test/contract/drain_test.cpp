@@ -86,6 +86,11 @@ TEST(R58, a_task_of_another_group_is_an_outsider) {
   EXPECT_EQ(got, 1);
 }
 
+net::awaitable<int> posted() {
+  co_await net::post(net::use_awaitable);
+  co_return 7;
+}
+
 TEST(R59, flights_that_begin_while_others_drain_are_waited_for) {
   net::io_context io;
   manual_group flights;
@@ -100,11 +105,7 @@ TEST(R59, flights_that_begin_while_others_drain_are_waited_for) {
     flights.close();  // once more, which changes nothing
     for (int i = 0; i < 3; ++i) {
       co_await net::post(net::use_awaitable);
-      (void)co_await flights.run("part" + std::to_string(i), run_options().within(context),
-                                 []() -> net::awaitable<int> {
-                                   co_await net::post(net::use_awaitable);
-                                   co_return 7;
-                                 });
+      (void)co_await flights.run("part" + std::to_string(i), run_options().within(context), posted);
       EXPECT_FALSE(drained);
     }
     co_return 7;
@@ -156,7 +157,8 @@ TEST(R59, a_thread_does_not_wait_for_its_own_event_or_turn) {
   manual_group others;
   group = &others;
   (void)[](manual_group & all, auto const& f)->eager {
-    co_await all.run("k", []() -> lazy<int> { co_return 1; });
+    auto const task = []() -> lazy<int> { co_return 1; };
+    co_await all.run("k", task);
     f();
   }
   (others, refuses);
